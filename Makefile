@@ -1,0 +1,55 @@
+# make demo   the whole story on the Pima table
+# make test   the tests
+# make check  everything CI runs: lint, types, import contract, tests
+# make bench  the measurements
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+# The Pima table is not part of the repository: it is used where it lies beside it.
+PIMA := $(wildcard ../shared/data/pima-indians-diabetes.csv)
+ifneq ($(PIMA),)
+export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
+endif
+
+.PHONY: help demo test check lint types contract bench lock clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Homeostat needs Python 3.11 or newer; pass PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/homeostat demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: lint types contract test
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+contract: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python bench/training.py
+
+# Hash-locked and universal; the output names packages only, never a registry's address.
+lock:
+	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --extra train --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache build dist output

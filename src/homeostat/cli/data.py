@@ -1,0 +1,98 @@
+"""`homeostat predict` and `label`: scores for a file, and outcomes from a file."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import polars as pl
+
+from homeostat.cli import json_option, print_json, project_option
+from homeostat.data.sources import as_cells, open_source
+from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.batch import score_table
+from homeostat.deployment.registry import require_production
+from homeostat.monitoring.labels import LabelItem, record_labels
+from homeostat.project import open_project
+from homeostat.retraining.training_data import read_labels
+from homeostat.validation.checks import require_columns
+from homeostat.validation.schema import class_label
+
+# The probability from which on a row is called positive, as over HTTP.
+CUT = 0.5
+
+
+@click.command("predict")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A CSV file.")
+@project_option
+@json_option
+@click.pass_context
+def predict_command(context: click.Context, data: Path, output: Path, folder: Path, *, as_json: bool) -> None:
+    """Score every row of DATA with the release in production and write probability and label beside it.
+
+    A rejected row gets neither, but its reasons; the command then ends with code 1.
+
+    Example: homeostat predict patients.csv -o scores.csv
+    """
+    with open_project(folder) as project:
+        with project.database.read() as connection:
+            promotion = require_production(connection)
+        release = open_release(find_release(promotion.release, project.blobs))
+    frame = open_source(str(data.resolve()), folder=folder).read()
+    scores = score_table(release, as_cells(frame, {f.name: f.kind for f in release.schema.features}))
+    reasons: dict[int, list[str]] = {}
+    for violation in scores.violations:
+        words = f"{violation.column} = {violation.value!r}: {violation.rule} ({violation.expected})"
+        reasons.setdefault(violation.row or 0, []).append(words)
+    rows = [None if p != p else p for p in scores.probability.tolist()]  # noqa: PLR0124  only NaN differs from itself
+    target = release.schema.target
+    frame.with_columns(
+        pl.Series("probability", rows, dtype=pl.Float64),
+        pl.Series("label", [None if p is None else str(class_label(target, positive=p >= CUT)) for p in rows]),
+        pl.Series("rejected", ["; ".join(reasons.get(row, [])) or None for row in range(len(rows))], dtype=pl.String),
+    ).write_csv(output)
+    summary = {"rows": len(rows), "rejected": len(reasons), "release": release.digest, "output": str(output)}
+    if as_json:
+        print_json(summary)
+    else:
+        click.echo(f"{len(rows)} rows, {len(reasons)} rejected; scores of release {release.digest[:12]} in {output}")
+    context.exit(1 if reasons else 0)
+
+
+@click.command("label")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--source", default="file", show_default=True, help="Who says so; kept with each label.")
+@project_option
+@json_option
+@click.pass_context
+def label_command(context: click.Context, data: Path, source: str, folder: Path, *, as_json: bool) -> None:
+    """Record the outcomes in DATA, a CSV with the columns `id` (of the prediction) and `label`.
+
+    Ends with code 1 if one is unknown, in conflict with an earlier one, or no value of the target.
+
+    Example: homeostat label outcomes.csv --source laboratory
+    """
+    frame = open_source(str(data.resolve()), folder=folder).read()
+    require_columns(frame.columns, ["id", "label"])
+    with open_project(folder) as project:
+        target = project.schema.target
+        meaning = read_labels(frame["label"].to_list(), target)
+        values = [
+            raw if known < 0 else class_label(target, positive=bool(known))
+            for raw, known in zip(frame["label"].to_list(), meaning.tolist(), strict=True)
+        ]
+        items = [LabelItem(str(row_id), value) for row_id, value in zip(frame["id"].to_list(), values, strict=True)]
+        outcomes = record_labels(project.database, items, target=target, source=source, now=datetime.now(UTC))
+    counts = Counter(outcome.status for outcome in outcomes)
+    bad = [o for o in outcomes if o.status in {"conflicting", "unknown", "invalid"}]
+    if as_json:
+        listed = [{"id": o.id, "label": o.label, "status": o.status, "standing": o.standing} for o in bad]
+        print_json({"counts": counts, "problems": listed})
+    else:
+        click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+        for o in bad:
+            click.echo(
+                f"  {o.id}: {o.label!r} {o.status}" + (f", {o.standing!r} stands" if o.standing is not None else "")
+            )
+    context.exit(1 if bad else 0)

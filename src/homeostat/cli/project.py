@@ -1,0 +1,231 @@
+"""`homeostat init`, `check` and `status`: a project, its data, its state."""
+
+import json
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from homeostat.cli import json_option, print_json, project_option
+from homeostat.data.sources import as_cells, guess_kinds, open_source
+from homeostat.deployment.registry import current_promotion, resolve_release
+from homeostat.errors import SettingsInvalid
+from homeostat.monitoring.drift_checks import latest_drift_check
+from homeostat.monitoring.production import count_labels
+from homeostat.project import open_project, read_settings, schema_of
+from homeostat.records import Json, Schema, Target, Violation
+from homeostat.retraining.cycles import find_open_cycle
+from homeostat.retraining.training_data import read_labels
+from homeostat.settings import FILE_NAME, parse_settings
+from homeostat.store.blobs import write_durably
+from homeostat.store.events import latest_event
+from homeostat.validation.checks import check_table, require_columns
+from homeostat.validation.inference import Guess, infer_features, infer_target
+
+SHOWN = 20
+
+
+@click.command("init")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--target", required=True, help="The outcome column.")
+@click.option("--name", help="The project's name.  [default: the folder's]")
+@click.option("--force", is_flag=True, help="Replace an existing homeostat.toml.")
+@project_option
+@json_option
+def init_command(data: Path, target: str, name: str | None, folder: Path, *, force: bool, as_json: bool) -> None:
+    """Infer a schema from DATA (CSV or Parquet), say why, and write homeostat.toml.
+
+    Example: homeostat init pima.csv --target Outcome
+    """
+    path = folder / FILE_NAME
+    if path.exists() and not force:
+        raise SettingsInvalid(
+            problem=f"{path} exists already", expected="a folder without one", action="pass --force to replace it"
+        )
+    guesses, found, reason = guess_schema(data.resolve(), target)
+    text = render_settings(name or folder.resolve().name, locate(data, folder), guesses, found, reason)
+    write_project(path, text)
+    if as_json:
+        print_json({"settings": str(path), "target": reason, "columns": [as_guess(guess) for guess in guesses]})
+        return
+    console = Console()
+    console.print(f"Target [bold]{target}[/]: {reason}.")
+    for guess in guesses:
+        console.print(f"[bold]{guess.column}[/]" + "" if guess.feature else f"[dim]{guess.column}[/]")
+        for words in guess.reasons:
+            console.print(f"  {words}", style="dim")
+    console.print(f"\nWrote {path}. Read it, correct what is wrong, then: [bold]homeostat train[/]")
+
+
+def guess_schema(data: Path, target: str) -> tuple[list[Guess], Target, str]:
+    """Return the guesses for a data file, its target, and the reason for the order of the target's values."""
+    frame = open_source(str(data), folder=data.parent).read()
+    require_columns(frame.columns, [target])
+    cells: dict[str, NDArray[Any]] = as_cells(frame, guess_kinds(frame))
+    outcome = cells.pop(target)
+    guesses = infer_features(cells)
+    found, reason = infer_target(target, outcome)
+    return guesses, found, reason
+
+
+def locate(data: Path, folder: Path) -> str:
+    """Return the data's path as the settings should hold it: relative if it lies below the project."""
+    resolved, root = data.resolve(), folder.resolve()
+    return str(resolved.relative_to(root)) if resolved.is_relative_to(root) else str(resolved)
+
+
+def render_settings(name: str, data: str, guesses: list[Guess], target: Target, reason: str) -> str:
+    """Return the text of homeostat.toml, each guess with its reason in a comment."""
+    values = json.dumps([target.negative, target.positive], ensure_ascii=False)
+    lines = [
+        "# Written by `homeostat init`. Every guess has its reason beside it: correct what is wrong.",
+        "[project]",
+        f"name = {json.dumps(name)}",
+        f"data = [{json.dumps(data, ensure_ascii=False)}]",
+        f"target = {json.dumps(target.name, ensure_ascii=False)}",
+        f"target_values = {values}  # negative, positive: {reason}",
+    ]
+    for guess in guesses:
+        lines += ["", *(f"# {words}" for words in guess.reasons)]
+        if guess.feature is None:
+            lines.append(f"# [features.{json.dumps(guess.column, ensure_ascii=False)}]")
+            continue
+        feature = guess.feature
+        lines += [f"[features.{json.dumps(feature.name, ensure_ascii=False)}]", f'kind = "{feature.kind}"']
+        if feature.kind == "numeric":
+            lines.append(f"range = [{feature.low:g}, {feature.high:g}]")
+        if feature.missing:
+            lines.append(f"missing = [{', '.join(f'{marker:g}' for marker in feature.missing)}]")
+    return "\n".join(lines) + "\n"
+
+
+def write_project(path: Path, text: str) -> None:
+    """Write homeostat.toml whole or not at all, after reading it back as settings."""
+    schema_of(parse_settings(tomllib.loads(text)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".incomplete")
+    write_durably(temporary, text.encode())
+    temporary.rename(path)
+
+
+def as_guess(guess: Guess) -> Json:
+    """Return a guess as a JSON object."""
+    feature = guess.feature
+    if feature is None:
+        return {"column": guess.column, "used": False, "reasons": guess.reasons}
+    content = {"kind": feature.kind, "range": [feature.low, feature.high], "missing": feature.missing}
+    return {"column": guess.column, "used": True, **content, "reasons": guess.reasons}
+
+
+@click.command("check")
+@click.argument("data", type=click.Path(path_type=Path), required=False)
+@project_option
+@json_option
+@click.pass_context
+def check_command(context: click.Context, data: Path | None, folder: Path, *, as_json: bool) -> None:
+    """Validate DATA (the project's own files by default): accepted, rejected, each reason.
+
+    Ends with code 1 if a row is rejected. Rows count from 1, the header not included.
+
+    Example: homeostat check new_patients.csv
+    """
+    settings = read_settings(folder)
+    schema = schema_of(settings)
+    places = [str(data.resolve())] if data else list(settings.project.data)
+    results = [check_place(place, folder, settings.project.query, schema) for place in places]
+    if as_json:
+        print_json(results)
+    else:
+        for result in results:
+            print_check(result)
+    context.exit(1 if any(result["rejected"] for result in results) else 0)
+
+
+def check_place(place: str, folder: Path, query: str | None, schema: Schema) -> Json:
+    """Return the result of checking one file or query; the target is checked where the table has it."""
+    source = open_source(place, folder=folder, query=query)
+    frame = source.read()
+    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
+    violations = list(checked.violations)
+    target = schema.target
+    if target.name in frame.columns:
+        values = frame[target.name].to_list()
+        expected = f"{target.negative!r} or {target.positive!r}"
+        wrong = [row for row, label in enumerate(read_labels(values, target)) if label < 0]
+        violations += [Violation(target.name, values[row], "target", expected, row) for row in wrong]
+    rejected = {violation.row for violation in violations}
+    return {
+        "source": source.name,
+        "rows": frame.height,
+        "accepted": frame.height - len(rejected),
+        "rejected": len(rejected),
+        "violations": [
+            {"row": (v.row or 0) + 1, "column": v.column, "value": v.value, "rule": v.rule, "expected": v.expected}
+            for v in sorted(violations, key=lambda v: v.row or 0)
+        ],
+    }
+
+
+def print_check(result: Json) -> None:
+    """Print the result of one check for a person."""
+    console = Console()
+    console.print(
+        f"[bold]{result['source']}[/]: {result['rows']} rows, {result['accepted']} accepted, "
+        f"[{'red' if result['rejected'] else 'green'}]{result['rejected']} rejected[/]"
+    )
+    if not result["violations"]:
+        return
+    table = Table("row", "column", "value", "rule", "expected", box=None)
+    for violation in result["violations"][:SHOWN]:
+        table.add_row(*(str(violation[key]) for key in ("row", "column", "value", "rule", "expected")))
+    console.print(table)
+    rules = Counter(f"{v['column']} {v['rule']}" for v in result["violations"])
+    if len(result["violations"]) > SHOWN:
+        rest = ", ".join(f"{rule}: {count}" for rule, count in rules.most_common(6))
+        console.print(f"... and {len(result['violations']) - SHOWN} more (--json lists all). Most frequent: {rest}")
+
+
+@click.command("status")
+@project_option
+@json_option
+def status_command(folder: Path, *, as_json: bool) -> None:
+    """Show the state now: production, drift, labels, the open cycle, the last decision."""
+    with open_project(folder) as project, project.database.read() as connection:
+        promotion = current_promotion(connection)
+        release = resolve_release(connection, promotion.release) if promotion else None
+        drift = latest_drift_check(connection)
+        cycle = find_open_cycle(connection)
+        decision = latest_event(connection, "decision")
+        state: Json = {
+            "project": project.settings.project.name,
+            "release": release.number if release else None,
+            "digest": promotion.release if promotion else None,
+            "since": promotion.decided_at.isoformat() if promotion else None,
+            "metrics": release.metrics if release else None,
+            "drift_score": drift["score"] if drift else None,
+            "labels": count_labels(connection),
+            "cycle": {"trigger": cycle.trigger, "next_step": cycle.step} if cycle else None,
+            "last_decision": decision.payload["sentence"] if decision else None,
+        }
+    if as_json:
+        print_json(state)
+        return
+    table = Table(show_header=False, box=None)
+    anchor = (state["metrics"] or {}).get("anchor")
+    table.add_row("project", state["project"])
+    table.add_row("in production", f"release {state['release']} ({state['digest'][:12]})" if release else "nothing yet")
+    if release:
+        table.add_row("since", str(state["since"]))
+    if anchor:
+        auc = anchor["auc"]
+        table.add_row("AUC on the anchor", f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]")
+    table.add_row("drift score", "no window checked yet" if drift is None else f"{drift['score']:.3f}")
+    table.add_row("labels", str(state["labels"]))
+    table.add_row("cycle", f"open, next step {cycle.step}" if cycle else "none open")
+    table.add_row("last decision", state["last_decision"] or "none yet")
+    Console().print(table)

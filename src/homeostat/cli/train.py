@@ -1,0 +1,78 @@
+"""`homeostat train` and `runs`: one attempt by hand, and the attempts side by side."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from homeostat.cli import json_option, print_json, project_option
+from homeostat.loop import begin_by_hand, tick
+from homeostat.project import open_project
+from homeostat.records import Json
+
+STEP_WORDS = "snapshot, search, fit, track, gate, promote, mirror"
+
+
+@click.command("train")
+@click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the history.")
+@project_option
+@json_option
+@click.pass_context
+def train_command(context: click.Context, reason: str, folder: Path, *, as_json: bool) -> None:
+    """Run the loop's own steps once: snapshot, search, fit, track, gate, promote.
+
+    Ends with code 1 if the gate refuses the challenger.
+    """
+    done: list[Json] = []
+    with open_project(folder) as project:
+        begin_by_hand(project, reason=reason)
+        console = Console(stderr=as_json)
+        with console.status(f"Training ({STEP_WORDS}) ..."):
+            for advance in tick(project):
+                done.append({"sentence": advance.sentence, "outcome": advance.outcome})
+                console.print(advance.sentence)
+    if as_json:
+        print_json({"outcome": done[-1]["outcome"], "steps": [step["sentence"] for step in done]})
+    context.exit(0 if done[-1]["outcome"] == "promoted" else 1)
+
+
+@click.command("runs")
+@project_option
+@json_option
+def runs_command(folder: Path, *, as_json: bool) -> None:
+    """Compare the tracked runs, newest first."""
+    from homeostat.training.tracking import list_runs, open_client  # noqa: PLC0415  MLflow takes a second to import
+
+    with open_project(folder) as project:
+        found = list_runs(open_client(project.tracking_url), project.settings.project.name)
+    if as_json:
+        print_json(
+            [
+                {
+                    "run_id": run.info.run_id,
+                    "name": run.info.run_name,
+                    "status": run.info.status,
+                    "started_at": run.info.start_time,
+                    "parameters": run.data.params,
+                    "metrics": run.data.metrics,
+                    "tags": {key: value for key, value in run.data.tags.items() if key.startswith("homeostat.")},
+                }
+                for run in found
+            ]
+        )
+        return
+    table = Table("run", "trigger", "family", "AUC, cross-validated", "AUC, anchor", "AUC, recent", "gate")
+    for run in found:
+        cells = [describe(run.data.metrics, f"{side}_auc") for side in ("cross_validation", "anchor", "recent")]
+        tags = run.data.tags
+        family, gate = run.data.params.get("family", ""), tags.get("homeostat.gate", "")
+        table.add_row(str(run.info.run_name), tags.get("homeostat.trigger", ""), family, *cells, gate)
+    Console().print(table if found else "No run yet: homeostat train")
+
+
+def describe(metrics: Json, name: str) -> str:
+    """Return a metric with its interval."""
+    if name not in metrics:
+        return "-"
+    return f"{metrics[name]:.3f} [{metrics[f'{name}_low']:.3f}, {metrics[f'{name}_high']:.3f}]"

@@ -1,0 +1,51 @@
+"""Rows as columns and columns as rows: the two shapes in which checked data travels.
+
+Not here: reading (`data.sources`) or judging (`validation.checks`). Pure, numpy only: the service uses it too.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from homeostat.records import Columns, Floats, Row, Schema, Texts
+
+
+def stack_rows(rows: Sequence[Row], schema: Schema) -> Columns:
+    """Return checked rows as columns; each row holds every feature."""
+    columns: dict[str, Floats | Texts] = {}
+    for feature in schema.features:
+        cells = [row[feature.name] for row in rows]
+        if feature.kind == "numeric":
+            columns[feature.name] = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+        else:
+            columns[feature.name] = texts(cells)
+    return columns
+
+
+def unstack_rows(columns: Columns) -> list[Row]:
+    """Return columns as rows of plain Python cells, None for missing."""
+    names = list(columns)
+    cells = [
+        [None if value != value else value for value in array.tolist()]  # noqa: PLR0124  only NaN differs from itself
+        for array in columns.values()
+    ]
+    return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def take_rows(columns: Columns, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Columns:
+    """Return the chosen rows of every column: a mask of shape (n_rows,) or row numbers."""
+    return {name: array[chosen] for name, array in columns.items()}
+
+
+def join_columns(parts: Sequence[Columns], schema: Schema) -> Columns:
+    """Return the rows of all parts, one part after the other."""
+    empty: Mapping[str, Floats | Texts] = stack_rows([], schema)
+    return {name: np.concatenate([empty[name], *(part[name] for part in parts)]) for name in empty}
+
+
+def texts(values: Sequence[object]) -> Texts:
+    """Return an object array of shape (n,), whatever the values are."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

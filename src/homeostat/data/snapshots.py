@@ -1,0 +1,168 @@
+"""Immutable training sets: named by their logical content, each row on its side for good.
+
+Not here: which rows are accepted (`validation.checks`) or where labelled production rows come from
+(`monitoring.production`).
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from homeostat.data.columns import join_columns, texts
+from homeostat.data.sources import text_cells
+from homeostat.errors import ArtifactCorrupt, ReleaseMissing
+from homeostat.records import Columns, Json, LabelledRows, Schema, Side, Snapshot, Texts
+from homeostat.store.blobs import BlobStore
+
+KIND = "snapshots"
+ROW_COLUMNS = ("id", "side", "origin", "label")
+FILE, PRODUCTION = "file", "production"
+
+
+def row_contents(columns: Columns) -> list[bytes]:
+    """Return the canonical bytes of each row: float64 little-endian, text with its length, in column order."""
+    parts: list[list[bytes]] = []
+    for array in columns.values():
+        if array.dtype == object:
+            parts.append([b"-" if cell is None else b"%d:" % len(cell) + cell.encode() for cell in array.tolist()])
+        else:
+            # + 0.0 turns the negative zero into the positive one; NaN is rewritten to one bit pattern.
+            plain = np.where(np.isnan(array.astype(np.float64)), np.nan, array.astype(np.float64) + 0.0).astype("<f8")
+            raw = plain.tobytes()
+            parts.append([raw[at : at + 8] for at in range(0, len(raw), 8)])
+    return [b"|".join(cells) for cells in zip(*parts, strict=True)]
+
+
+def identify_rows(columns: Columns) -> Texts:
+    """Return the id of each file row, the SHA-256 of its features (duplicates fall together), shape (n_rows,)."""
+    return texts([hashlib.sha256(content).hexdigest()[:32] for content in row_contents(columns)])
+
+
+def choose_side(row_id: str, *, origin: str, anchor_share: float, recent_share: float) -> Side:
+    """Return the side of a row, which follows from its id alone and so never changes.
+
+    Rows of files are anchor or training, labelled predictions are recent (kept from all training) or training.
+    """
+    place = int.from_bytes(hashlib.sha256(b"side:" + row_id.encode()).digest()[:8]) / 2**64
+    if origin == FILE:
+        return "anchor" if place < anchor_share else "training"
+    return "recent" if place < recent_share else "training"
+
+
+def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows:
+    """Return the rows of all parts; a prediction that several parts hold is taken once, a file's duplicates stay."""
+    ids = np.concatenate([part.ids for part in parts])
+    origins = np.concatenate([part.origins for part in parts])
+    columns = join_columns([part.columns for part in parts], schema)
+    seen: set[str] = set()
+    keep = np.ones(len(ids), dtype=np.bool_)
+    for row, (row_id, origin) in enumerate(zip(ids.tolist(), origins.tolist(), strict=True)):
+        keep[row] = origin == FILE or row_id not in seen
+        seen.add(row_id)
+    return LabelledRows(
+        ids[keep],
+        {name: array[keep] for name, array in columns.items()},
+        np.concatenate([part.labels for part in parts])[keep],
+        np.concatenate([part.sides for part in parts])[keep],
+        origins[keep],
+    )
+
+
+def digest_content(rows: LabelledRows, baseline: Columns, schema: Schema) -> str:
+    """Return the SHA-256 of a snapshot's logical content: the schema and the rows in sorted order."""
+    digest = hashlib.sha256(schema.digest.encode())
+    heads = zip(rows.ids.tolist(), rows.sides.tolist(), rows.origins.tolist(), rows.labels.tolist(), strict=True)
+    keys = ["|".join(map(str, head)).encode() for head in heads]
+    for content in sorted(key + b"|" + row for key, row in zip(keys, row_contents(rows.columns), strict=True)):
+        digest.update(b"%d:" % len(content) + content)
+    digest.update(b"baseline")
+    for content in sorted(row_contents(baseline)):
+        digest.update(b"%d:" % len(content) + content)
+    return digest.hexdigest()
+
+
+def create_snapshot(
+    rows: LabelledRows, baseline: Columns, *, schema: Schema, lineage: Json, blobs: BlobStore
+) -> Snapshot:
+    """Store a training set under the digest of its content and return it; the same content again changes nothing."""
+    digest = digest_content(rows, baseline, schema)
+    sides = rows.sides.tolist()
+    full = {
+        **lineage,
+        "schema": schema.digest,
+        "rows": {side: sides.count(side) for side in ("training", "anchor", "recent")},
+        "positives": int(rows.labels.sum()),
+        "baseline_rows": len(next(iter(baseline.values()))),
+    }
+    heads = {"id": rows.ids, "side": rows.sides, "origin": rows.origins, "label": rows.labels}
+    frame = pl.DataFrame({f".{name}": to_series(values) for name, values in heads.items()}).hstack(
+        to_frame(rows.columns)
+    )
+    files = {
+        "rows.parquet": to_parquet(frame),
+        "baseline.parquet": to_parquet(to_frame(baseline)),
+        "lineage.json": json.dumps(full, indent=1, sort_keys=True).encode(),
+    }
+    blobs.publish(KIND, digest, files)
+    return Snapshot(digest, rows, baseline, full)
+
+
+def load_snapshot(digest: str, *, schema: Schema, blobs: BlobStore) -> Snapshot:
+    """Return a stored snapshot, its content verified against its name.
+
+    Raises
+    ------
+    ReleaseMissing
+        There is no such snapshot.
+    ArtifactCorrupt
+        The stored rows are not those that the digest names.
+    """
+    folder = blobs.folder(KIND, digest)
+    if folder is None:
+        raise ReleaseMissing(
+            problem=f"there is no snapshot {digest[:12]}", expected="a stored snapshot", action="run `homeostat train`"
+        )
+    frame = pl.read_parquet(folder / "rows.parquet")
+    columns = from_frame(frame, schema)
+    ids, sides, origins = (text_cells(frame[f".{name}"]) for name in ("id", "side", "origin"))
+    rows = LabelledRows(ids, columns, frame[".label"].to_numpy(writable=True).astype(np.int8), sides, origins)
+    baseline = from_frame(pl.read_parquet(folder / "baseline.parquet"), schema)
+    found = digest_content(rows, baseline, schema)
+    if found != digest:
+        raise ArtifactCorrupt(
+            problem=f"snapshot {digest[:12]} holds the content {found[:12]}",
+            expected="rows with the digest they are named by",
+            action="restore the blobs from a backup",
+        )
+    return Snapshot(digest, rows, baseline, json.loads((folder / "lineage.json").read_bytes()))
+
+
+def to_frame(columns: Columns) -> pl.DataFrame:
+    """Return columns as a table."""
+    return pl.DataFrame({name: to_series(array) for name, array in columns.items()})
+
+
+def to_series(array: NDArray[Any]) -> pl.Series:
+    """Return one array as a column: text, or its own number type."""
+    return pl.Series(array.tolist(), dtype=pl.String) if array.dtype == object else pl.Series(array)
+
+
+def from_frame(frame: pl.DataFrame, schema: Schema) -> Columns:
+    """Return the features of a stored table."""
+    return {
+        f.name: text_cells(frame[f.name]) if f.kind == "categorical" else frame[f.name].to_numpy(writable=True)
+        for f in schema.features
+    }
+
+
+def to_parquet(frame: pl.DataFrame) -> bytes:
+    """Return a table as the bytes of a Parquet file."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

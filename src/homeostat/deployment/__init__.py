@@ -1,0 +1,1 @@
+"""Deployment: releases, who is in production, and how a release is loaded."""

@@ -1,0 +1,172 @@
+"""The errors Homeostat raises on purpose, each in three parts: what was wrong, what was expected, what to do.
+
+Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (`cli`).
+
+    HomeostatError
+    |-- InputError                  something that a person or a program handed in
+    |   |-- SettingsInvalid         homeostat.toml or a HOMEOSTAT_ variable
+    |   |-- SourceUnreadable        a data file or query that cannot be read as a table
+    |   |-- ColumnMissing           a column that the schema names is not there
+    |   |-- TargetInvalid           the target column is not a binary outcome
+    |   |-- DataInsufficient        readable, but too little to learn from
+    |   `-- RequestInvalid          an HTTP body that is not a request
+    |       `-- RequestTooLarge     an HTTP body beyond the limit
+    |-- StateError                  the project is not in the state that the command needs
+    |   |-- ProjectMissing          no homeostat.toml
+    |   |-- ReleaseMissing          no such release, or none in production yet
+    |   |-- PromotionConflict       somebody else moved production first
+    |   |-- LeaseHeld               another loop is acting
+    |   `-- DatabaseTooNew          written by a newer Homeostat
+    |-- ArtifactError               a stored artifact cannot be trusted
+    |   |-- ArtifactCorrupt         bytes differ from their digest
+    |   `-- GoldenMismatch          the graph no longer gives the recorded answers
+    `-- TrainingFailed              the training process ended without a release
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class HomeostatError(Exception):
+    """Base of all errors raised on purpose.
+
+    Parameters
+    ----------
+    problem
+        What was wrong, with the value.
+    expected
+        What would have been right.
+    action
+        What the reader should do now.
+    """
+
+    code: ClassVar[str] = "homeostat"
+
+    def __init__(self, *, problem: str, expected: str, action: str) -> None:
+        super().__init__(f"{problem}; expected {expected}; {action}")
+        self.problem = problem
+        self.expected = expected
+        self.action = action
+
+
+class InputError(HomeostatError):
+    """Something that a person or a program handed in is wrong."""
+
+    code = "input"
+
+
+class SettingsInvalid(InputError):
+    """`homeostat.toml` or a `HOMEOSTAT_` variable holds a wrong value."""
+
+    code = "settings-invalid"
+
+
+class SourceUnreadable(InputError):
+    """A data source cannot be read as a table."""
+
+    code = "source-unreadable"
+
+
+class ColumnMissing(InputError):
+    """A column that the schema names is not in the table."""
+
+    code = "column-missing"
+
+
+class TargetInvalid(InputError):
+    """The target column is not a binary outcome of the declared values."""
+
+    code = "target-invalid"
+
+
+class DataInsufficient(InputError):
+    """The table can be read, but holds too little to learn from."""
+
+    code = "data-insufficient"
+
+
+class RequestInvalid(InputError):
+    """An HTTP body is not a request of the declared form."""
+
+    code = "request-invalid"
+
+
+class RequestTooLarge(RequestInvalid):
+    """An HTTP body is larger, or holds more rows, than the service accepts."""
+
+    code = "request-too-large"
+
+
+class StateError(HomeostatError):
+    """The project is not in the state that the command needs."""
+
+    code = "state"
+
+
+class ProjectMissing(StateError):
+    """There is no `homeostat.toml` in the project folder."""
+
+    code = "project-missing"
+
+
+class ReleaseMissing(StateError):
+    """There is no such release, or none in production yet."""
+
+    code = "release-missing"
+
+
+class PromotionConflict(StateError):
+    """Another controller moved production first."""
+
+    code = "promotion-conflict"
+
+
+class LeaseHeld(StateError):
+    """Another loop is acting on this project."""
+
+    code = "lease-held"
+
+
+class DatabaseTooNew(StateError):
+    """The database was written by a newer Homeostat."""
+
+    code = "database-too-new"
+
+
+class ArtifactError(HomeostatError):
+    """A stored artifact cannot be trusted."""
+
+    code = "artifact"
+
+
+class ArtifactCorrupt(ArtifactError):
+    """Stored bytes differ from the digest they are named by."""
+
+    code = "artifact-corrupt"
+
+
+class GoldenMismatch(ArtifactError):
+    """A release's graph no longer gives the answers recorded with it."""
+
+    code = "golden-mismatch"
+
+
+class TrainingFailed(HomeostatError):
+    """The training process ended without a release."""
+
+    code = "training-failed"
+
+
+def error_to_json(error: HomeostatError) -> dict[str, str]:
+    """Return an error as a JSON object, to pass it between processes."""
+    return {"code": error.code, "problem": error.problem, "expected": error.expected, "action": error.action}
+
+
+def error_from_json(data: Mapping[str, str]) -> HomeostatError:
+    """Return the error that `error_to_json` described."""
+    kinds: dict[str, type[HomeostatError]] = {}
+    queue: list[type[HomeostatError]] = [HomeostatError]
+    for kind in queue:
+        kinds[kind.code] = kind
+        queue += kind.__subclasses__()
+    return kinds[data["code"]](problem=data["problem"], expected=data["expected"], action=data["action"])

@@ -1,0 +1,1 @@
+"""Monitoring: the durable log of predictions and what it says about the world."""

@@ -1,0 +1,315 @@
+"""The frozen records that travel between stages, and nothing that computes.
+
+Not here: how any of them is made. Each record names the module that makes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Counts: TypeAlias = NDArray[np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
+# An object array of `str` and `None`: a categorical column, None for missing.
+Texts: TypeAlias = NDArray[np.object_]
+# Accepted rows, one array of shape (n_rows,) per feature in schema order: float64 with NaN for missing (numeric), or
+# Texts (categorical). Values are as they were sent: a missing marker is still the marker.
+Columns: TypeAlias = Mapping[str, Floats | Texts]
+Cell: TypeAlias = float | str | None
+Row: TypeAlias = Mapping[str, Cell]
+Label: TypeAlias = int | str
+# A JSON object, as stored in the database and in a release.
+Json: TypeAlias = dict[str, Any]  # Any: JSON has no narrower static type
+Kind: TypeAlias = Literal["numeric", "categorical"]
+Side: TypeAlias = Literal["training", "anchor", "recent"]
+
+
+# --- validation.schema --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input column: what a value may be.
+
+    `low` and `high` bound the possible values, both inclusive, in `unit`; None is unbounded. `missing` holds the
+    markers that mean "not measured": they are imputed, never rejected.
+    """
+
+    name: str
+    kind: Kind
+    unit: str | None = None
+    low: float | None = None
+    high: float | None = None
+    missing: tuple[float | str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The outcome column and its two values, as they are written in files and in labels."""
+
+    name: str
+    negative: Label
+    positive: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a row is; `digest` names the content (SHA-256, hexadecimal)."""
+
+    features: tuple[Feature, ...]
+    target: Target
+    digest: str
+
+    @property
+    def numeric(self) -> tuple[Feature, ...]:
+        """The numeric features, in schema order."""
+        return tuple(f for f in self.features if f.kind == "numeric")
+
+    @property
+    def categorical(self) -> tuple[Feature, ...]:
+        """The categorical features, in schema order."""
+        return tuple(f for f in self.features if f.kind == "categorical")
+
+
+# --- validation.checks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One value that breaks one rule. `row` counts from 0; None when the row stands alone."""
+
+    column: str
+    value: object
+    rule: str
+    expected: str
+    row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """One row after the rules: `row` is complete (every feature, None for missing) only if nothing was violated."""
+
+    row: Row
+    violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTable:
+    """A table after the rules: `accepted` has shape (n_rows,); `columns` holds the accepted rows only."""
+
+    columns: Columns
+    accepted: Mask
+    violations: tuple[Violation, ...]
+
+
+# --- validation.profiles ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NumericProfile:
+    """Exact counts of a numeric column in the cells cut by the distinct values of the reference.
+
+    `edges` has shape (K,), ascending, finite. `counts` has shape (2K + 2,): cell 0 counts missing values, which sort
+    below every measured one; then below edge 0, at edge 0, between edges 0 and 1, at edge 1, ..., above edge K - 1.
+    """
+
+    edges: Floats
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class CategoricalProfile:
+    """Exact counts of a categorical column.
+
+    `categories` are those of the reference, sorted. `counts` has shape (len(categories) + 2,): cell 0 counts missing
+    values, the last cell counts values that the reference does not hold.
+    """
+
+    categories: tuple[str, ...]
+    counts: Counts
+
+
+FeatureProfile: TypeAlias = NumericProfile | CategoricalProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The distribution of each feature in one set of rows, in the cells of one reference. Profiles add."""
+
+    n_rows: int
+    features: Mapping[str, FeatureProfile]
+
+
+# --- data.snapshots -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Accepted rows with their outcomes.
+
+    `ids`, `sides`, `origins` are object arrays of str and `labels` is int8 (1 = positive), all of shape (n_rows,).
+    A row's side is for good: it follows from its id alone.
+    """
+
+    ids: Texts
+    columns: Columns
+    labels: NDArray[np.int8]
+    sides: Texts
+    origins: Texts
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An immutable training set. `baseline` holds the rows that drift will be measured against."""
+
+    digest: str
+    rows: LabelledRows
+    baseline: Columns
+    lineage: Json
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Rows with the probabilities that the graph gave when it was packed: `expected` has shape (n_rows,), float32."""
+
+    columns: Columns
+    expected: NDArray[np.float32]
+
+
+# --- deployment ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An immutable, digest-named release, every byte verified (`deployment.artifacts`)."""
+
+    digest: str
+    schema: Schema
+    graph: bytes
+    profile: Profile
+    golden: Golden
+    metrics: Json
+    lineage: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One question of the gate, its figures in a sentence, and the answer."""
+
+    name: str
+    passed: bool
+    sentence: str
+    figures: Json
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """The gate's verdict: passed only if every criterion passed."""
+
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger may be promoted."""
+        return all(c.passed for c in self.criteria)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One line of the promotion log: from `decided_at` on, `release` is in production. `epoch` counts from 1."""
+
+    epoch: int
+    release: str
+    previous: str | None
+    decided_at: datetime
+    actor: str
+    reason: str
+
+
+# --- monitoring ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answered row: `probability` is that of the positive class, `label` the class it was answered with."""
+
+    id: str
+    received_at: datetime
+    release: str
+    row: Row
+    probability: float
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDrift:
+    """The test of one feature: its name, statistic and p-value, and where the feature stood then and stands now.
+
+    `then` and `now` hold `median`, `quartiles` (numeric) or `mode` (categorical), and `missing_share`.
+    """
+
+    name: str
+    test: str
+    method: str
+    statistic: float
+    p_value: float
+    drifted: bool
+    then: Json
+    now: Json
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """One drift check: `score` = drifted features / features, in 0-1; it fires above `boundary`."""
+
+    features: tuple[FeatureDrift, ...]
+    score: float
+    boundary: float
+    n_reference: int
+    n_current: int
+
+    @property
+    def fired(self) -> bool:
+        """Whether the score exceeds the boundary."""
+        return self.score > self.boundary
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """The names of the drifted features."""
+        return tuple(f.name for f in self.features if f.drifted)
+
+
+# --- retraining ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A trigger's wish to retrain, with its reason in a sentence."""
+
+    trigger: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy made of the proposals: `sentence` carries the figures it rests on."""
+
+    action: Literal["retrain", "wait", "nothing"]
+    trigger: str | None
+    sentence: str

@@ -1,0 +1,1 @@
+"""Retraining: when to train again, and one attempt at it."""

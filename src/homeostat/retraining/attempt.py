@@ -1,0 +1,173 @@
+"""One training attempt, each part in a process of its own: search, fit and pack, track, mirror.
+
+Not here: when an attempt is made or what follows (`homeostat.loop`). A training that dies or hogs memory takes nothing
+with it, and the loop never imports what trains. The child reads one JSON object, and prints one as its last line.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import homeostat
+from homeostat.errors import HomeostatError, TrainingFailed, error_from_json, error_to_json
+from homeostat.project import Project, open_project
+from homeostat.records import Json
+
+# The libraries whose version can change a model's bytes.
+LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "scikit-learn")
+# PASSIVE: LightGBM's threads spin for work otherwise, which cost a factor of 20 where cores are shared.
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+NICENESS = 10
+POLL_S = 0.2
+
+
+def run_part(part: str, project: Project, request: Json, *, while_waiting: Callable[[], None]) -> Json:
+    """Run one part of an attempt in a child process and return its answer.
+
+    Raises
+    ------
+    HomeostatError
+        What the child raised on purpose.
+    TrainingFailed
+        The child ended in any other way.
+    """
+    command = [sys.executable, "-m", "homeostat.retraining.attempt", part, str(project.folder)]
+    with subprocess.Popen(  # noqa: S603  our own interpreter and module
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **ENVIRONMENT},
+        text=True,
+    ) as child:
+        answer: list[tuple[str, str]] = []
+        reader = threading.Thread(target=lambda: answer.append(child.communicate(json.dumps(request))))
+        reader.start()
+        try:
+            while reader.is_alive():
+                reader.join(POLL_S)
+                while_waiting()
+        except BaseException:
+            child.kill()
+            raise
+    printed, complaints = answer[0]
+    return read_answer(part, child.returncode, printed, complaints)
+
+
+def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Json:
+    """Return the child's answer, or raise what it reported."""
+    try:
+        answer: Json = json.loads(printed.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (complaints.strip().splitlines() or ["it said nothing"])[-1]
+        raise TrainingFailed(
+            problem=f"the {part} process ended with code {exit_code}: {last}",
+            expected="a finished process",
+            action="see the message; the cycle can be started again with `homeostat train`",
+        ) from None
+    if "error" in answer:
+        raise error_from_json(answer["error"])
+    return answer
+
+
+def search_part(project: Project, request: Json) -> Json:
+    """Search for the best configuration on a snapshot."""
+    from homeostat.data.snapshots import load_snapshot  # noqa: PLC0415  only the child trains
+    from homeostat.training.train import search, select_training  # noqa: PLC0415  as above
+
+    snapshot = load_snapshot(request["snapshot"], schema=project.schema, blobs=project.blobs)
+    rows = select_training(snapshot.rows, project.settings.training)
+    return search(rows, project.schema, project.settings.training)
+
+
+def fit_part(project: Project, request: Json) -> Json:
+    """Fit the winning configuration, evaluate its graph and pack the release."""
+    from homeostat.data.snapshots import load_snapshot  # noqa: PLC0415  only the child trains
+    from homeostat.retraining.packing import pack  # noqa: PLC0415  as above
+
+    snapshot = load_snapshot(request["snapshot"], schema=project.schema, blobs=project.blobs)
+    provenance = {"created_at": datetime.now(UTC).isoformat(), "cycle": request["cycle"], "trigger": request["trigger"]}
+    return pack(project, snapshot, request["search"], code=code_version(), provenance=provenance)
+
+
+def track_part(project: Project, request: Json) -> Json:
+    """Record the attempt in the experiment manager."""
+    from homeostat.deployment.artifacts import find_release  # noqa: PLC0415  only the child loads MLflow
+    from homeostat.training.tracking import open_client, record_run  # noqa: PLC0415  as above
+
+    run_id = record_run(
+        open_client(project.tracking_url),
+        project=project.settings.project.name,
+        artifacts=project.folder / ".homeostat" / "tracking",
+        release=request["release"],
+        folder=find_release(request["release"], project.blobs),
+        tags={
+            "homeostat.cycle": str(request["cycle"]),
+            "homeostat.trigger": request["trigger"],
+            "homeostat.snapshot": request["snapshot"],
+            "homeostat.code": homeostat.__version__,
+        },
+    )
+    return {"run_id": run_id}
+
+
+def mirror_part(project: Project, request: Json) -> Json:
+    """Point the experiment manager's alias at the release in production."""
+    from homeostat.training.tracking import mirror_production, open_client  # noqa: PLC0415  only the child loads MLflow
+
+    client = open_client(project.tracking_url)
+    name = project.settings.project.name
+    return {"version": mirror_production(client, project=name, release=request["release"], run_id=request["run_id"])}
+
+
+PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
+    "search": search_part,
+    "fit": fit_part,
+    "track": track_part,
+    "mirror": mirror_part,
+}
+
+
+def code_version() -> Json:
+    """Return the versions of Homeostat and of the libraries whose arithmetic makes a release."""
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"homeostat": homeostat.__version__, "python": sys.version.split()[0], **libraries}
+
+
+def end_with_parent() -> None:
+    """End this process when the loop that started it is gone: it would only compete with the next one."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """Run one part in this process: PART PROJECT, the request on standard input."""
+    part, folder = arguments
+    os.nice(NICENESS)
+    request: dict[str, Any] = json.load(sys.stdin)
+    end_with_parent()
+    try:
+        with open_project(Path(folder)) as project:
+            answer = PARTS[part](project, request)
+    except HomeostatError as error:
+        answer = {"error": error_to_json(error)}
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    return 1 if "error" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

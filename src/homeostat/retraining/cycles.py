@@ -1,0 +1,69 @@
+"""The persisted record of each turn of the loop: which step is next, and what the steps so far have left.
+
+Not here: the steps themselves (`homeostat.loop`).
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from homeostat.records import Json
+from homeostat.store.events import append_event
+from homeostat.store.tables import cycles
+
+HAND = "hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One turn of the loop. `step` is the next step to run, None once it is over; `record` is by step name."""
+
+    id: int
+    started_at: datetime
+    finished_at: datetime | None
+    trigger: str
+    reason: str
+    step: str | None
+    outcome: str | None
+    record: Json
+
+
+def open_cycle(connection: Connection, *, trigger: str, reason: str, step: str, now: datetime) -> None:
+    """Begin a turn of the loop at its first step."""
+    values = {"started_at": now, "trigger": trigger, "reason": reason, "step": step, "record": "{}"}
+    connection.execute(insert(cycles).values(**values))
+    append_event(connection, "retrain_decided", {"trigger": trigger, "reason": reason}, now=now)
+
+
+def find_open_cycle(connection: Connection) -> Cycle | None:
+    """Return the turn that is under way, None if the loop is idle."""
+    row = connection.execute(select(cycles).where(cycles.c.step.is_not(None)).order_by(cycles.c.id).limit(1)).first()
+    return as_cycle(row) if row else None
+
+
+def list_cycles(connection: Connection) -> list[Cycle]:
+    """Return every turn, oldest first."""
+    return [as_cycle(row) for row in connection.execute(select(cycles).order_by(cycles.c.id))]
+
+
+def as_cycle(row: Row[tuple[object, ...]]) -> Cycle:
+    """Return a row of the table as a record."""
+    return Cycle(
+        row.id, row.started_at, row.finished_at, row.trigger, row.reason, row.step, row.outcome, json.loads(row.record)
+    )
+
+
+def store_step(connection: Connection, cycle: Cycle, left: Json, *, following: str | None) -> None:
+    """Store what a step has left, and the step that follows, in the caller's transaction."""
+    record = {**cycle.record, str(cycle.step): left}
+    connection.execute(update(cycles).where(cycles.c.id == cycle.id).values(record=json.dumps(record), step=following))
+
+
+def close_cycle(connection: Connection, cycle: Cycle, *, outcome: str, sentence: str, now: datetime) -> None:
+    """End a turn with its outcome: `promoted`, `refused` or `failed`."""
+    connection.execute(
+        update(cycles).where(cycles.c.id == cycle.id).values(step=None, outcome=outcome, finished_at=now)
+    )
+    append_event(connection, f"cycle_{outcome}", {"cycle": cycle.id, "sentence": sentence}, now=now)

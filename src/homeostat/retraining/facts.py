@@ -1,0 +1,78 @@
+"""What triggers and policy rest on, gathered from the database.
+
+Not here: what they make of it (`retraining.triggers`, `retraining.policy`).
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from homeostat.data.snapshots import PRODUCTION, choose_side
+from homeostat.deployment.registry import find_registered
+from homeostat.monitoring.drift_checks import change_point, list_drift_checks
+from homeostat.monitoring.production import count_labels, labelled_since, watched_range
+from homeostat.project import Project
+from homeostat.records import Json, Promotion
+from homeostat.retraining.cycles import HAND, list_cycles
+from homeostat.retraining.policy import Facts
+from homeostat.retraining.triggers import Watch
+
+
+def gather_watch(connection: Connection, promotion: Promotion, *, now: datetime) -> Watch:
+    """Return what the triggers look at."""
+    began = [cycle.started_at for cycle in list_cycles(connection)]
+    checks = list_drift_checks(connection, epoch=promotion.epoch)
+    return Watch(checks, max([promotion.decided_at, *began]), now)
+
+
+def gather_facts(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Facts:
+    """Return what the policy rests on."""
+    checks = list_drift_checks(connection, epoch=promotion.epoch)
+    judging = judging_labels(connection, project, promotion)
+    positive = sum(label == project.schema.target.positive for label in judging.values())
+    return Facts(
+        now=now,
+        started_at=[cycle.started_at for cycle in list_cycles(connection) if cycle.trigger != HAND],
+        n_new_labels=count_labels(connection) - labels_seen(connection, promotion),
+        n_recent=len(judging),
+        n_recent_rarer=min(positive, len(judging) - positive),
+        quiet=describe_quiet(checks, project.settings.monitoring.window),
+    )
+
+
+def judging_labels(connection: Connection, project: Project, promotion: Promotion) -> dict[str, object]:
+    """Return the labelled predictions that judge a challenger, id to label.
+
+    They are kept from all training, and were observed since the world moved, or, if it did not, on this watch.
+    """
+    watched = watched_range(connection, epoch=promotion.epoch)
+    if watched is None:
+        return {}
+    moved = change_point(list_drift_checks(connection, epoch=promotion.epoch))
+    since = labelled_since(connection, first_seq=moved if moved is not None else watched[0])
+    share = project.settings.retraining.recent_share
+    return {
+        row_id: json.loads(label)
+        for row_id, label in since
+        if choose_side(row_id, origin=PRODUCTION, anchor_share=0, recent_share=share) == "recent"
+    }
+
+
+def labels_seen(connection: Connection, promotion: Promotion) -> int:
+    """Return how many labels there were when the snapshot of the release in production was taken."""
+    registered = find_registered(connection, promotion.release)
+    return 0 if registered is None else int(registered.metrics.get("labels_seen", 0))
+
+
+def describe_quiet(checks: Sequence[Json], window: int) -> str:
+    """Return the state of a watch on which nothing is proposed, in words."""
+    if not checks:
+        return f"no window of {window} accepted rows is complete yet"
+    last = checks[-1]
+    boundary = last["report"]["boundary"]
+    return (
+        f"drift score {last['score']:.3f} in the newest window (rows {last['first_seq']} to {last['last_seq']}), "
+        f"boundary {boundary:g}; {len(checks)} window{'s' if len(checks) > 1 else ''} checked on this watch"
+    )

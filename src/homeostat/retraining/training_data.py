@@ -1,0 +1,165 @@
+"""The training set of one attempt: D_old u labelled D_production, with the rows that drift will be measured against.
+
+Not here: the statistics of it, or the fit. Every row passes the same rules as a request.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from homeostat.data.columns import join_columns, texts
+from homeostat.data.snapshots import (
+    FILE,
+    PRODUCTION,
+    choose_side,
+    create_snapshot,
+    identify_rows,
+    join_labelled,
+    load_snapshot,
+)
+from homeostat.data.sources import Source, as_cells, open_source, text_cells
+from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.errors import DataInsufficient, TargetInvalid
+from homeostat.monitoring.production import LabelledProduction, count_labels, read_rows, watched_range
+from homeostat.project import Project
+from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
+from homeostat.validation.checks import check_table, require_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The accepted, labelled rows of one source with its line of lineage."""
+
+    rows: LabelledRows
+    lineage: Json
+
+
+def load_source(source: Source, schema: Schema, *, origin: str, anchor_share: float, recent_share: float) -> Loaded:
+    """Return a source's accepted rows, each on its side.
+
+    Raises
+    ------
+    SourceUnreadable
+        There is no table.
+    ColumnMissing
+        A feature or the target has no column.
+    TargetInvalid
+        An accepted row has an outcome that is neither of the target's two values.
+    """
+    frame = source.read()
+    require_columns(frame.columns, [schema.target.name])
+    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
+    outcomes = read_labels(frame[schema.target.name].to_list(), schema.target)
+    labels = outcomes[checked.accepted]
+    if (labels < 0).any():
+        row = int(np.flatnonzero(checked.accepted)[np.flatnonzero(labels < 0)[0]])
+        value = frame[schema.target.name].to_list()[row]
+        raise TargetInvalid(
+            problem=f"{source.name}: row {row + 1} has {schema.target.name} = {value!r}",
+            expected=f"{schema.target.negative!r} or {schema.target.positive!r} (project.target_values)",
+            action="correct the row or remove it; nothing was stored",
+        )
+    ids = text_cells(frame[".id"])[checked.accepted] if ".id" in frame.columns else identify_rows(checked.columns)
+    shares = {"anchor_share": anchor_share, "recent_share": recent_share}
+    sides = texts([choose_side(row_id, origin=origin, **shares) for row_id in ids.tolist()])
+    rows = LabelledRows(ids, checked.columns, labels, sides, texts([origin] * len(labels)))
+    counts = {"rows": len(checked.accepted), "accepted": len(labels), "rejected": len(checked.accepted) - len(labels)}
+    return Loaded(rows, {**source.describe(), **counts})
+
+
+def read_labels(values: Sequence[object], target: Target) -> NDArray[np.int8]:
+    """Return 1 for the positive value, 0 for the negative, -1 for any other; they are compared as written."""
+    negative, positive = spell(target.negative), spell(target.positive)
+    meaning = {negative: 0, positive: 1}
+    return np.array([meaning.get(spell(value), -1) for value in values], dtype=np.int8)
+
+
+def spell(value: object) -> str:
+    """Return a label as text in which 1, 1.0 and "1" are the same."""
+    text = str(value).strip()
+    return text.removesuffix(".0") if isinstance(value, float) or text.removesuffix(".0").isdecimal() else text
+
+
+def take_snapshot(
+    project: Project, *, champion: Promotion | None, reload_files: bool, change_point: int | None
+) -> Snapshot:
+    """Store and return the training set of an attempt.
+
+    Parameters
+    ----------
+    project
+        The open project.
+    champion
+        The release in production; None before the first.
+    reload_files
+        Read the project's files again (a training asked for by hand); otherwise D_old is the champion's snapshot, so
+        that the loop does not depend on files that may have changed since.
+    change_point
+        The observed number from which on the world looks moved: the new baseline begins there.
+
+    Raises
+    ------
+    DataInsufficient
+        Nothing is left to learn from.
+    """
+    schema, settings = project.schema, project.settings
+    shares = {"anchor_share": settings.training.anchor_share, "recent_share": settings.retraining.recent_share}
+    old = None if champion is None else champion_snapshot(project, champion)
+    parts: list[Loaded] = []
+    if old is None or reload_files:
+        for location in settings.project.data:
+            source = open_source(location, folder=project.folder, query=settings.project.query)
+            parts.append(load_source(source, schema, origin=FILE, **shares))
+    if old is not None:
+        kept = production_part(old.rows) if reload_files else old.rows
+        parts.append(Loaded(kept, {"kind": "snapshot", "name": old.digest, "rows": len(kept.labels)}))
+    with project.database.read() as connection:
+        n_labels = count_labels(connection)
+    if n_labels:
+        production = LabelledProduction(project.database, schema)
+        parts.append(load_source(production, schema, origin=PRODUCTION, **shares))
+    rows = join_labelled([part.rows for part in parts], schema)
+    if not len(rows.labels):
+        raise DataInsufficient(
+            problem="every row was rejected", expected="accepted rows", action="see `homeostat check` for the reasons"
+        )
+    baseline = choose_baseline(project, rows, old, champion, change_point)
+    lineage = {"sources": [part.lineage for part in parts], "labels_seen": n_labels, "change_point": change_point}
+    return create_snapshot(rows, baseline, schema=schema, lineage=lineage, blobs=project.blobs)
+
+
+def champion_snapshot(project: Project, champion: Promotion) -> Snapshot | None:
+    """Return the snapshot of the release in production, None if the schema was edited since."""
+    release = open_release(find_release(champion.release, project.blobs))
+    if release.schema.digest != project.schema.digest:
+        return None
+    return load_snapshot(release.lineage["snapshot"], schema=project.schema, blobs=project.blobs)
+
+
+def production_part(rows: LabelledRows) -> LabelledRows:
+    """Return the labelled predictions among the rows of an older snapshot."""
+    mask = np.asarray(rows.origins == PRODUCTION, dtype=np.bool_)
+    columns = {name: array[mask] for name, array in rows.columns.items()}
+    return LabelledRows(rows.ids[mask], columns, rows.labels[mask], rows.sides[mask], rows.origins[mask])
+
+
+def choose_baseline(
+    project: Project, rows: LabelledRows, old: Snapshot | None, champion: Promotion | None, change_point: int | None
+) -> Columns:
+    """Return the rows that drift will be measured against.
+
+    The first release: every accepted row of its snapshot. After a drift: the accepted rows since the change point,
+    labelled or not; against the union, a world that has moved once keeps looking drifted. Without one: the champion's
+    baseline and what its watch has seen since.
+    """
+    if old is None or champion is None or project.settings.monitoring.reference == "snapshot":
+        return rows.columns
+    with project.database.read() as connection:
+        watched = watched_range(connection, epoch=champion.epoch)
+        if watched is None:
+            return old.baseline
+        first = change_point if change_point is not None else watched[0]
+        seen = read_rows(connection, project.schema, first=first, last=watched[1])
+    return seen if change_point is not None else join_columns([old.baseline, seen], project.schema)

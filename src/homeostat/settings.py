@@ -1,0 +1,172 @@
+"""The settings of a project: `homeostat.toml`, overridden by `HOMEOSTAT_SECTION__KEY` variables.
+
+Not here: reading the file (`homeostat.project`), or what the features mean to the rules (`validation.schema`).
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from homeostat.errors import SettingsInvalid
+
+FILE_NAME = "homeostat.toml"
+VARIABLE_PREFIX = "HOMEOSTAT_"
+
+
+class Section(BaseModel):
+    """A table of `homeostat.toml`: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectSettings(Section):
+    """What is learned from what."""
+
+    name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    data: tuple[str, ...] = Field(min_length=1, description="Data files, relative to the project folder, or SQL URLs.")
+    query: str | None = Field(default=None, description="The SQL query, when data is a database URL.")
+    target: str = Field(description="The outcome column.")
+    target_values: tuple[int | str, int | str] = Field(default=(0, 1), description="Negative, then positive.")
+
+
+class FeatureSettings(Section):
+    """One input column."""
+
+    kind: Literal["numeric", "categorical"] = "numeric"
+    unit: str | None = None
+    range: tuple[float, float] | None = Field(default=None, description="Possible values, both ends included.")
+    missing: tuple[float | str, ...] = Field(default=(), description='Markers that mean "not measured".')
+
+
+class TrainingSettings(Section):
+    """How a model is searched for and fitted."""
+
+    family: Literal["auto", "lightgbm", "logistic"] = Field(
+        default="auto", description="auto: boosted trees, unless the logistic baseline is better."
+    )
+    trials: int = Field(default=30, ge=1, le=10_000, description="Configurations the search tries.")
+    folds: int = Field(default=5, ge=2, le=20)
+    repeats: int = Field(default=3, ge=1, le=50, description="Repetitions of the cross-validation that is reported.")
+    seed: int = Field(default=0, ge=0)
+    anchor_share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of rows that no training ever sees.")
+
+
+class MonitoringSettings(Section):
+    """When the world counts as moved."""
+
+    window: int = Field(default=200, ge=1, description="Consecutive accepted rows that one drift check looks at.")
+    alpha: float = Field(default=0.05, gt=0, lt=1, description="A feature whose p-value is below has drifted.")
+    boundary: float = Field(default=0.3, ge=0, le=1, description="The drift score above which the check fires.")
+    trigger: Literal["book"] = "book"
+    reference: Literal["current", "snapshot"] = Field(
+        default="current",
+        description="Baseline of a retrained release: rows since the change point, or all of its snapshot.",
+    )
+
+
+class RetrainingSettings(Section):
+    """When to train again, and what a challenger must show."""
+
+    schedule: str | None = Field(default=None, description="A cron line, in UTC.")
+    cooldown_s: float = Field(default=3600, ge=0, description="Least time between two retrainings.")
+    max_per_day: int = Field(default=4, ge=1, description="Most retrainings in any 24 hours.")
+    min_new_labels: int = Field(default=200, ge=0, description="Labelled predictions the champion has not seen.")
+    recent_share: float = Field(default=0.4, gt=0, lt=1, description="Labelled predictions kept from all training.")
+    min_recent: int = Field(default=200, ge=1, description="Kept rows without which the gate cannot judge.")
+    min_recent_per_class: int = Field(default=30, ge=1)
+    margin: float = Field(default=0.05, gt=0, lt=0.5, description="Loss of AUC that still counts as no worse.")
+
+
+class ServingSettings(Section):
+    """How the service listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    durability: Literal["power-safe", "process-safe"] = "power-safe"
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    max_rows: int = Field(default=10_000, ge=1)
+
+
+class StoreSettings(Section):
+    """Where state lives: URLs, or paths relative to the project folder."""
+
+    database: str = "sqlite:///.homeostat/homeostat.db"
+    blobs: str = ".homeostat/blobs"
+    tracking: str = "sqlite:///.homeostat/tracking.db"
+
+
+class Settings(Section):
+    """All of `homeostat.toml`."""
+
+    project: ProjectSettings
+    features: Mapping[str, FeatureSettings] = Field(min_length=1)
+    training: TrainingSettings = TrainingSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    serving: ServingSettings = ServingSettings()
+    store: StoreSettings = StoreSettings()
+
+
+def parse_settings(document: Mapping[str, Any]) -> Settings:
+    """Return the settings a TOML document holds; SettingsInvalid names the first wrong key."""
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        raise describe(path, first["type"], first["msg"], first["input"]) from error
+
+
+def describe(path: list[str], kind: str, message: str, value: object) -> SettingsInvalid:
+    """Return the three-part error for one finding of pydantic."""
+    where = ".".join(path)
+    if kind == "extra_forbidden":
+        known = known_keys(path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        return SettingsInvalid(
+            problem=f"{where} is not a setting",
+            expected=f"one of {', '.join(known)}",
+            action=f"did you mean {near[0]!r}?" if near else "remove it or correct its name",
+        )
+    if kind == "missing":
+        return SettingsInvalid(problem=f"{where} is missing", expected="a value", action=f"add it to {FILE_NAME}")
+    return SettingsInvalid(
+        problem=f"{where} is {value!r}",
+        expected=message.removeprefix("Input should be "),
+        action=f"correct it in {FILE_NAME}",
+    )
+
+
+def known_keys(path: list[str]) -> list[str]:
+    """Return the keys of the table at `path`."""
+    if not path:
+        return list(Settings.model_fields)
+    if path[0] == "features":
+        return list(FeatureSettings.model_fields)
+    section = Settings.model_fields[path[0]].annotation
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+
+
+def override(document: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return `document` with each `HOMEOSTAT_SECTION__KEY` variable put in place of the key it names.
+
+    A value is read as TOML if it is TOML (`0.2`, `true`, `[1, 2]`) and as text if not.
+    """
+    merged: dict[str, Any] = {section: dict(table) for section, table in document.items() if isinstance(table, Mapping)}
+    merged |= {key: value for key, value in document.items() if not isinstance(value, Mapping)}
+    for variable, text in environment.items():
+        section, _, key = variable.removeprefix(VARIABLE_PREFIX).lower().partition("__")
+        if variable.startswith(VARIABLE_PREFIX) and key:
+            merged.setdefault(section, {})[key] = read_value(text)
+    return merged
+
+
+def read_value(text: str) -> object:
+    """Return the TOML value that `text` spells, or the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,1 @@
+"""Simulation: a synthetic clinic and the demonstration that runs on it."""

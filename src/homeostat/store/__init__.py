@@ -1,0 +1,1 @@
+"""Store: the database, the blobs and the event log."""

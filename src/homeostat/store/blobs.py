@@ -1,0 +1,83 @@
+"""Immutable folders named by digest: written whole or not at all.
+
+Not here: what the files mean, or whether their bytes are right (`deployment.artifacts`, `data.snapshots`).
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class BlobStore(Protocol):
+    """Where immutable artifacts live. `kind` is a short word such as `releases`."""
+
+    def publish(self, kind: str, digest: str, files: Mapping[str, bytes]) -> Path:
+        """Store `files` (name to bytes, written in order) under `digest`; the same digest again changes nothing."""
+        ...
+
+    def folder(self, kind: str, digest: str) -> Path | None:
+        """Return the local folder of a stored artifact, None if there is none."""
+        ...
+
+
+class FolderBlobs:
+    """A `BlobStore` in a folder of the local disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def publish(self, kind: str, digest: str, files: Mapping[str, bytes]) -> Path:
+        """Write to a temporary folder, sync each file and the folder, rename it into place, sync the parent.
+
+        A reader sees nothing or everything: rename is atomic on one volume, and the bytes are on disk before it.
+        """
+        home = self.root / kind
+        home.mkdir(parents=True, exist_ok=True)
+        target = home / digest
+        if target.is_dir():
+            return target
+        temporary = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=home))
+        try:
+            for name, content in files.items():
+                write_durably(temporary / name, content)
+            temporary.chmod(0o755)
+            sync_folder(temporary)
+            rename_once(temporary, target)
+            sync_folder(home)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+    def folder(self, kind: str, digest: str) -> Path | None:
+        """Return the folder of a stored artifact, None if there is none."""
+        path = self.root / kind / digest
+        return path if path.is_dir() else None
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write `content` and return once the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Return once the disk has the folder's entries."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename_once(source: Path, target: Path) -> None:
+    """Rename a folder into place; if somebody else put the same digest there first, theirs stays."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise

@@ -1,0 +1,100 @@
+"""The lease that lets exactly one loop act, and its fencing number.
+
+Not here: what the holder does. Every write of the holder checks the fence in its own transaction, so that a holder
+that slept past its lease writes nothing.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from homeostat.errors import LeaseHeld
+from homeostat.store.database import Database
+from homeostat.store.tables import EPOCH, leases
+
+LOOP = "loop"
+NOBODY = ""
+LIFETIME = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that was taken; `fence` rises with every change of holder."""
+
+    name: str
+    holder: str
+    fence: int
+
+
+def this_process() -> str:
+    """Return the name under which this process takes leases: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def take_lease(database: Database, *, name: str = LOOP, now: datetime) -> Lease:
+    """Take the lease, or take it again if this process holds it.
+
+    A lease is free if it has run out, or if its holder was a process of this machine that is gone.
+
+    Raises
+    ------
+    LeaseHeld
+        Another process holds it.
+    """
+    holder = this_process()
+    with database.write() as connection:
+        row = connection.execute(select(leases).where(leases.c.name == name)).first()
+        if row is not None and row.holder != holder and row.expires_at > now and not is_gone(row.holder):
+            raise LeaseHeld(
+                problem=f"the loop of this project is run by {row.holder} until {row.expires_at:%H:%M:%S} UTC",
+                expected="one loop at a time",
+                action="let that one work, stop it, or wait until its lease runs out",
+            )
+        fence = 1 if row is None else row.fence + (row.holder != holder)
+        values = {"holder": holder, "fence": fence, "expires_at": now + LIFETIME}
+        if row is None:
+            connection.execute(insert(leases).values(name=name, **values))
+        else:
+            connection.execute(update(leases).where(leases.c.name == name).values(**values))
+    return Lease(name, holder, fence)
+
+
+def find_lease(connection: Connection, *, name: str = LOOP) -> Lease | None:
+    """Return the lease as it stands, None if nobody holds it."""
+    row = connection.execute(select(leases).where(leases.c.name == name)).first()
+    return Lease(row.name, row.holder, row.fence) if row else None
+
+
+def is_gone(holder: str) -> bool:
+    """Return whether the holder was a process of this machine that no longer exists."""
+    host, _, process = holder.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def require_lease(connection: Connection, lease: Lease) -> None:
+    """Raise LeaseHeld, inside the holder's own transaction, if somebody else has taken the lease meanwhile."""
+    fence = connection.scalar(select(leases.c.fence).where(leases.c.name == lease.name))
+    if fence != lease.fence:
+        raise LeaseHeld(
+            problem=f"the lease was lost (fence {lease.fence}, now {fence})",
+            expected="to hold the lease from the beginning of a step to its end",
+            action="nothing: the other loop goes on with the work",
+        )
+
+
+def give_lease_back(database: Database, lease: Lease) -> None:
+    """Free the lease if it is still held, so that the next process need not wait; the fence goes on counting."""
+    with database.write() as connection:
+        held = (leases.c.name == lease.name) & (leases.c.fence == lease.fence)
+        connection.execute(update(leases).where(held).values(holder=NOBODY, expires_at=EPOCH))

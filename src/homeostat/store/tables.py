@@ -1,0 +1,152 @@
+"""Every table of the database: with the blobs, all the state there is.
+
+Not here: the queries, which live beside the concept that owns the table. Moments are microseconds since 1970 UTC
+(`Instant`), JSON is text.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, types
+
+SCHEMA_VERSION = 1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(types.TypeDecorator[datetime]):
+    """An aware moment, stored as whole microseconds since 1970 UTC: exact, and ordered alike in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:  # noqa: ARG002  the signature is SQLAlchemy's
+        """Return `value` as microseconds; a naive datetime is a programming error."""
+        if value is None:
+            return None
+        return (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:  # noqa: ARG002  the signature is SQLAlchemy's
+        """Return the stored microseconds as an aware datetime."""
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+# SQLite counts rows by itself only in a column declared INTEGER; PostgreSQL wants BIGINT for the same job.
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+versions = Table(
+    "schema_versions",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("applied_at", Instant, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("number", Serial, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("snapshot", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("run_id", String(64)),
+    Column("family", String(40), nullable=False),
+    Column("metrics", Text, nullable=False),
+)
+
+# The promotion log. Appending epoch n + 1 is the compare-and-swap: the primary key lets exactly one writer succeed.
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("release", String(64), nullable=False),
+    Column("previous", String(64)),
+    Column("decided_at", Instant, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("gate", Text, nullable=False),
+)
+
+# `observed_seq` and `epoch` are stamped by the one loop when it observes the row (monitoring.production).
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("seq", Serial, primary_key=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("received_at", Instant, nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("row", LargeBinary, nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("observed_seq", BigInteger, unique=True),
+    Column("epoch", Integer),
+)
+Index("predictions_unobserved", predictions.c.seq, sqlite_where=predictions.c.observed_seq.is_(None))
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("prediction", String(40), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("source", String(80), nullable=False),
+)
+
+rejections = Table(
+    "rejections",
+    metadata,
+    Column("seq", Serial, primary_key=True),
+    Column("received_at", Instant, nullable=False),
+    Column("row", LargeBinary, nullable=False),
+    Column("violations", LargeBinary, nullable=False),
+)
+
+drift_checks = Table(
+    "drift_checks",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("first_seq", BigInteger, nullable=False, unique=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("checked_at", Instant, nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("score", Float, nullable=False),
+    Column("fired", Integer, nullable=False),
+    Column("report", Text, nullable=False),
+)
+
+# One turn of the loop. `step` names the next step to run, None once the cycle is over; `record` holds what the steps
+# so far have left, by step name.
+cycles = Table(
+    "cycles",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("trigger", String(40), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("step", String(40)),
+    Column("outcome", String(40)),
+    Column("record", Text, nullable=False),
+)
+
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("holder", String(120), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+)

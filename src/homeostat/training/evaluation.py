@@ -1,0 +1,163 @@
+"""Judging probabilities against outcomes: AUC, Brier score, calibration, each with a bootstrap interval.
+
+Not here: where the probabilities come from (always a compiled graph) or what is good enough (`deployment.gate`). Pure.
+Intervals are percentile intervals of a seeded bootstrap over rows, stratified by class, so that every replicate holds
+both classes (Efron, Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from homeostat.records import Estimate, Floats, Json
+
+REPLICATES = 1_000
+# Replicates times rows that are held in memory at once: 32 MB of weights.
+BLOCK = 4_000_000
+BINS = 10
+FLOOR = 1e-12
+TAILS = (2.5, 97.5)
+
+Labels = NDArray[np.int8]
+
+
+def auc(labels: Labels, scores: Floats) -> float:
+    """Return the area under the ROC curve, ties counting half; labels and scores of shape (n_rows,)."""
+    weights = np.ones((1, len(labels)))
+    return float(weighted_auc(labels, scores, weights)[0])
+
+
+def weighted_auc(labels: Labels, scores: Floats, weights: Floats) -> Floats:
+    """Return the AUC under each row of `weights`, shape (n_replicates, n_rows): the result has (n_replicates,).
+
+    AUC is the weighted share of (positive, negative) pairs in which the positive scores higher (Mann-Whitney).
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    ordered = weights[:, order]
+    positive = labels[order] == 1
+    ties_positive = np.add.reduceat(np.where(positive, ordered, 0.0), starts, axis=1)
+    ties_negative = np.add.reduceat(np.where(positive, 0.0, ordered), starts, axis=1)
+    below = np.cumsum(ties_negative, axis=1) - ties_negative
+    pairs = ties_positive.sum(axis=1) * ties_negative.sum(axis=1)
+    return np.asarray((ties_positive * (below + ties_negative / 2)).sum(axis=1) / pairs, dtype=np.float64)
+
+
+def replicate_weights(labels: Labels, seed: int) -> Iterator[Floats]:
+    """Yield blocks of bootstrap weights, shape (n_in_block, n_rows): how often each row was drawn."""
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(labels == value) for value in (0, 1)]
+    size = max(1, min(REPLICATES, BLOCK // len(labels)))
+    for start in range(0, REPLICATES, size):
+        n_block = min(size, REPLICATES - start)
+        weights = np.zeros((n_block, len(labels)))
+        for rows in groups:
+            if len(rows):
+                weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n_block)
+        yield weights
+
+
+def interval(value: float, replicates: Floats) -> Estimate:
+    """Return a figure with the middle 95 % of its replicates."""
+    low, high = np.percentile(replicates, TAILS)
+    return Estimate(value, float(low), float(high))
+
+
+def estimate_auc(labels: Labels, scores: Floats, *, seed: int) -> Estimate:
+    """Return the AUC with its interval.
+
+    Parameters
+    ----------
+    labels
+        Shape (n_rows,), 1 = positive; both classes are present.
+    scores
+        Shape (n_rows,), or (n_repeats, n_rows) for repeated out-of-fold scores: then the figure is the mean AUC over
+        repeats, and each bootstrap replicate draws the same rows in every repeat.
+    seed
+        The same seed draws the same rows: two models are then compared on the same replicates.
+    """
+    repeats = np.atleast_2d(scores)
+    value = float(np.mean([auc(labels, one) for one in repeats]))
+    blocks = [
+        np.mean([weighted_auc(labels, one, weights) for one in repeats], axis=0)
+        for weights in replicate_weights(labels, seed)
+    ]
+    return interval(value, np.concatenate(blocks))
+
+
+def compare_auc(labels: Labels, ours: Floats, theirs: Floats, *, seed: int) -> Estimate:
+    """Return AUC(ours) - AUC(theirs) on the same rows with its paired interval; shapes as in `estimate_auc`."""
+    pairs = list(zip(np.atleast_2d(ours), np.atleast_2d(theirs), strict=True))
+    value = float(np.mean([auc(labels, a) - auc(labels, b) for a, b in pairs]))
+    blocks = [
+        np.mean([weighted_auc(labels, a, weights) - weighted_auc(labels, b, weights) for a, b in pairs], axis=0)
+        for weights in replicate_weights(labels, seed)
+    ]
+    return interval(value, np.concatenate(blocks))
+
+
+def estimate_mean(labels: Labels, losses: Floats, *, seed: int) -> Estimate:
+    """Return the mean of a loss per row, shape (n_rows,), with its interval."""
+    blocks = [weights @ losses / len(labels) for weights in replicate_weights(labels, seed)]
+    return interval(float(losses.mean()), np.concatenate(blocks))
+
+
+def evaluate(labels: Labels, probabilities: Floats, *, seed: int) -> Json:
+    """Return every metric with its interval, and the curves, as a JSON object; shapes (n_rows,)."""
+    clipped = np.clip(probabilities, FLOOR, 1 - FLOOR)
+    losses = {
+        "brier": (probabilities - labels) ** 2,
+        "log_loss": -np.where(labels == 1, np.log(clipped), np.log1p(-clipped)),
+        "accuracy": ((probabilities >= 0.5) == (labels == 1)).astype(np.float64),  # noqa: PLR2004  the service's cut
+    }
+    estimates = {"auc": estimate_auc(labels, probabilities, seed=seed)}
+    estimates |= {name: estimate_mean(labels, loss, seed=seed) for name, loss in losses.items()}
+    return {
+        "n_rows": len(labels),
+        "n_positive": int(labels.sum()),
+        **{name: estimate_to_json(estimate) for name, estimate in estimates.items()},
+        "calibration_error": calibration_error(labels, probabilities),
+        "reliability": reliability(labels, probabilities),
+        "roc": roc_curve(labels, probabilities),
+    }
+
+
+def estimate_to_json(estimate: Estimate) -> Json:
+    """Return an estimate as a JSON object."""
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def reliability(labels: Labels, probabilities: Floats) -> list[Json]:
+    """Return for each tenth of [0, 1] that holds rows: how many, the mean probability, the share of positives."""
+    place = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    rows = [(bin_, place == bin_) for bin_ in range(BINS)]
+    return [
+        {
+            "n_rows": int(mask.sum()),
+            "probability": float(probabilities[mask].mean()),
+            "positive_share": float(labels[mask].mean()),
+        }
+        for _, mask in rows
+        if mask.any()
+    ]
+
+
+def calibration_error(labels: Labels, probabilities: Floats) -> float:
+    """Return the expected calibration error over ten equal bins (Naeini, Cooper, Hauskrecht 2015)."""
+    bins = reliability(labels, probabilities)
+    gaps = [cell["n_rows"] * abs(cell["probability"] - cell["positive_share"]) for cell in bins]
+    return float(sum(gaps) / len(labels))
+
+
+def roc_curve(labels: Labels, scores: Floats) -> Json:
+    """Return the corners of the ROC curve: false and true positive rates from (0, 0) to (1, 1)."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, outcome = scores[order], labels[order]
+    ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
+    true, false = np.cumsum(outcome)[ends], np.cumsum(1 - outcome)[ends]
+    return {
+        "false_positive_rate": [0.0, *(false / max(1, false[-1])).tolist()],
+        "true_positive_rate": [0.0, *(true / max(1, true[-1])).tolist()],
+    }

@@ -1,0 +1,48 @@
+"""Answering with a compiled graph: the one way in which any row is ever scored.
+
+Not here: making the graph (`training.graph`). A serving process imports this file and nothing else that trains.
+"""
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from homeostat.records import Columns, Schema
+
+# The graph's inputs and output.
+NUMERIC, CATEGORICAL, PROBABILITY = "numeric", "categorical", "probability"
+# What stands for a missing category inside the graph: an empty text is never a category (validation.checks).
+NO_TEXT = ""
+
+
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """Return an ONNX Runtime session on one thread, whose bits are then the same for any batch size."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def graph_inputs(columns: Columns, schema: Schema) -> dict[str, NDArray[np.float32] | NDArray[np.object_]]:
+    """Return the graph's inputs: float32 of shape (n_rows, n_numeric) and text of shape (n_rows, n_categorical)."""
+    inputs: dict[str, NDArray[np.float32] | NDArray[np.object_]] = {}
+    if schema.numeric:
+        inputs[NUMERIC] = np.stack([columns[f.name] for f in schema.numeric], axis=1).astype(np.float32)
+    if schema.categorical:
+        cells = [[NO_TEXT if cell is None else cell for cell in columns[f.name].tolist()] for f in schema.categorical]
+        inputs[CATEGORICAL] = np.array(cells, dtype=object).T
+    return inputs
+
+
+class Graph:
+    """A release's graph, ready to answer. `score` may be called from several threads."""
+
+    def __init__(self, content: bytes, schema: Schema) -> None:
+        self._session = open_session(content)
+        self._schema = schema
+
+    def score(self, columns: Columns) -> NDArray[np.float32]:
+        """Return the calibrated probability of the positive class, shape (n_rows,)."""
+        (scores,) = self._session.run([PROBABILITY], graph_inputs(columns, self._schema))
+        return np.asarray(scores, dtype=np.float32).reshape(-1)

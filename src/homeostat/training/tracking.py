@@ -1,0 +1,150 @@
+"""Recording attempts in MLflow: parameters, metrics with intervals, curves, the release, and who is in production.
+
+Not here: any decision. MLflow holds what people compare; production is decided by the promotion log
+(`deployment.registry`) and only mirrored here. MLflow's file store is gone, so the embedded store is SQLite.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from homeostat.records import Json
+
+# Set before MLflow is imported: it reports usage to its makers otherwise.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+ALIAS = "production"
+DIGEST_TAG = "homeostat.release"
+METRICS = ("auc", "brier", "log_loss", "accuracy")
+
+
+def open_client(url: str) -> MlflowClient:
+    """Return a client of the experiment manager, without its migration messages."""
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=url, registry_uri=url)
+
+
+def record_run(
+    client: MlflowClient, *, project: str, artifacts: Path, release: str, folder: Path, tags: Mapping[str, str]
+) -> str:
+    """Record one attempt as a finished run and return its id; a release that is recorded already is not recorded twice.
+
+    Parameters
+    ----------
+    client
+        The experiment manager.
+    project
+        The name of the project: its experiment and its registered model.
+    artifacts
+        The folder in which an embedded store keeps artifacts.
+    release, folder
+        The digest of the packed release and the files that are logged with it (name to bytes on disk).
+    tags
+        What else the run is found by: snapshot, trigger, code version.
+    """
+    experiment = ensure_experiment(client, project, artifacts)
+    for run in client.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{release}'"):
+        if run.info.status == "FINISHED":
+            return str(run.info.run_id)
+    run = client.create_run(experiment, run_name=f"release {release[:12]}", tags={**tags, DIGEST_TAG: release})
+    run_id = str(run.info.run_id)
+    log_release(client, run_id, folder)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def log_release(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """Log a release folder's parameters, metrics, curves and files to a run."""
+    metrics = json.loads((folder / "metrics.json").read_bytes())
+    lineage = json.loads((folder / "lineage.json").read_bytes())
+    parameters = {"family": lineage["family"], **lineage["parameters"], "snapshot": lineage["snapshot"]}
+    now = int(time.time() * 1000)
+    figures = [Metric(name, value, now, 0) for name, value in flatten_metrics(metrics).items()]
+    params = [Param(name, str(value)) for name, value in parameters.items()]
+    client.log_batch(run_id, metrics=figures, params=params, tags=[RunTag("homeostat.sentence", metrics["sentence"])])
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, figure in draw_curves(metrics).items():
+            path = Path(scratch) / f"{name}.png"
+            figure.savefig(path, dpi=110)
+            client.log_artifact(run_id, str(path), "curves")
+    client.log_artifacts(run_id, str(folder), "release")
+
+
+def flatten_metrics(metrics: Json) -> dict[str, float]:
+    """Return the figures of a release by MLflow name: `anchor_auc`, `anchor_auc_low`, `anchor_auc_high`, ..."""
+    flat: dict[str, float] = {}
+    for side in ("cross_validation", "anchor", "recent"):
+        for name in METRICS:
+            estimate = (metrics.get(side) or {}).get(name)
+            if estimate:
+                flat |= {f"{side}_{name}": estimate["value"]}
+                flat |= {f"{side}_{name}_{end}": estimate[end] for end in ("low", "high")}
+    return flat
+
+
+def draw_curves(metrics: Json) -> dict[str, Figure]:
+    """Return the ROC curve and the reliability curve on the anchor."""
+    anchor = metrics["anchor"]
+    roc = draw_square("ROC on the anchor", "false positive rate", "true positive rate")
+    roc.axes[0].plot(anchor["roc"]["false_positive_rate"], anchor["roc"]["true_positive_rate"], color="#1f6f8b")
+    reliability = draw_square("Reliability on the anchor", "predicted probability", "share of positives")
+    cells = anchor["reliability"]
+    reliability.axes[0].plot(
+        [c["probability"] for c in cells], [c["positive_share"] for c in cells], marker="o", color="#1f6f8b"
+    )
+    return {"roc": roc, "reliability": reliability}
+
+
+def draw_square(title: str, across: str, upward: str) -> Figure:
+    """Return an empty plot of the unit square with its diagonal."""
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+    axes.set(title=title, xlabel=across, ylabel=upward, xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    return figure
+
+
+def ensure_experiment(client: MlflowClient, project: str, artifacts: Path) -> str:
+    """Return the id of the project's experiment, created on first use."""
+    found = client.get_experiment_by_name(project)
+    if found is not None:
+        return str(found.experiment_id)
+    artifacts.mkdir(parents=True, exist_ok=True)
+    return str(client.create_experiment(project, artifact_location=artifacts.as_uri()))
+
+
+def mirror_production(client: MlflowClient, *, project: str, release: str, run_id: str) -> str:
+    """Point the alias `production` of the registered model at a release, and return the model version."""
+    try:
+        client.get_registered_model(project)
+    except MlflowException:
+        client.create_registered_model(project)
+    versions: list[Any] = list(client.search_model_versions(f"name = '{project}'"))
+    known = [version for version in versions if version.run_id == run_id]
+    source = f"{client.get_run(run_id).info.artifact_uri}/release"
+    version = known[0] if known else client.create_model_version(project, source, run_id, tags={DIGEST_TAG: release})
+    client.set_registered_model_alias(project, ALIAS, version.version)
+    return str(version.version)
+
+
+def list_runs(client: MlflowClient, project: str) -> list[Run]:
+    """Return the project's runs, newest first."""
+    found = client.get_experiment_by_name(project)
+    return (
+        []
+        if found is None
+        else list(client.search_runs([found.experiment_id], order_by=["attributes.start_time DESC"]))
+    )

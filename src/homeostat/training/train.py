@@ -1,0 +1,225 @@
+"""From labelled rows to a calibrated model: search, comparison with the baseline, final fit.
+
+Not here: packing the result (`deployment.artifacts`) or recording the attempt (`training.tracking`). Everything is
+seeded: the same rows and settings give the same model.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import RepeatedStratifiedKFold
+
+from homeostat.data.columns import take_rows
+from homeostat.errors import DataInsufficient
+from homeostat.records import Columns, Estimate, Floats, Json, LabelledRows, Schema
+from homeostat.settings import TrainingSettings
+from homeostat.training.evaluation import auc, compare_auc, estimate_auc, estimate_to_json
+from homeostat.training.graph import Calibration, compile_release, design_matrix
+from homeostat.training.models import BASELINE, FAMILIES, FittedModel, ModelFamily
+from homeostat.training.preprocessing import Preprocessor, fit_preprocessor
+from homeostat.training.scoring import Graph
+
+BOOSTER = "lightgbm"
+# One parameter needs no long search.
+BASELINE_TRIALS = 8
+PLAIN = Calibration(1.0, 0.0)
+FLOOR = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """The rows that training may see: features, labels of shape (n_rows,), and their folds."""
+
+    columns: Columns
+    labels: NDArray[np.int8]
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A fitted, calibrated model: its parts, its graph, and calibrated out-of-fold probabilities, shape (n_rows,)."""
+
+    preprocessor: Preprocessor
+    graph: bytes
+    native: str
+    importance: Json
+    calibration: Calibration
+    out_of_fold: Floats
+    labels: NDArray[np.int8]
+    model: FittedModel
+
+    def native_probabilities(self, columns: Columns, schema: Schema) -> Floats:
+        """Return what the native model and the calibration give in double, shape (n_rows,), for the parity check."""
+        margins = self.model.margins(design_matrix(self.preprocessor, columns, schema))
+        return np.asarray(1 / (1 + np.exp(-(self.calibration.slope * margins + self.calibration.offset))))
+
+
+def select_training(rows: LabelledRows, settings: TrainingSettings) -> TrainingRows:
+    """Return the rows on the training side with repeated stratified folds.
+
+    Raises
+    ------
+    DataInsufficient
+        A class has fewer rows than there are folds, on the training side or on the anchor.
+    """
+    for side in ("training", "anchor"):
+        chosen = rows.labels[rows.sides == side]
+        fewest = min(int(chosen.sum()), int((1 - chosen).sum()))
+        if fewest < settings.folds:
+            raise DataInsufficient(
+                problem=f"the {side} side has {len(chosen)} rows, only {fewest} of its rarer class",
+                expected=f"at least {settings.folds} rows of each class on each side (training.folds)",
+                action="give more labelled rows, both classes among them",
+            )
+    mask = np.asarray(rows.sides == "training", dtype=np.bool_)
+    columns, labels = take_rows(rows.columns, mask), rows.labels[mask]
+    splitter = RepeatedStratifiedKFold(n_splits=settings.folds, n_repeats=settings.repeats, random_state=settings.seed)
+    return TrainingRows(columns, labels, list(splitter.split(labels, labels)))
+
+
+def search(rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Json:
+    """Return the winning configuration with what it won over and why, as a JSON object.
+
+    Each family is searched on the first repeat of the folds, then its best configuration is scored on all repeats by
+    compiled graphs. The booster is taken unless the baseline is better beyond the paired 95 % interval.
+    """
+    names = [BOOSTER, BASELINE] if settings.family == "auto" else list(dict.fromkeys((settings.family, BASELINE)))
+    candidates = {name: search_family(FAMILIES[name], rows, schema, settings) for name in names}
+    scores = {
+        name: cross_score(FAMILIES[name], found["parameters"], rows, schema, settings)
+        for name, found in candidates.items()
+    }
+    for name, found in candidates.items():
+        found["auc"] = estimate_to_json(estimate_auc(rows.labels, scores[name], seed=settings.seed))
+    difference = compare_auc(rows.labels, scores[names[0]], scores[BASELINE], seed=settings.seed)
+    winner = BASELINE if settings.family == "auto" and difference.high < 0 else names[0]
+    return {
+        "family": winner,
+        "parameters": candidates[winner]["parameters"],
+        "candidates": candidates,
+        "difference": estimate_to_json(difference),
+        "folds": settings.folds,
+        "repeats": settings.repeats,
+        "sentence": explain(winner, names[0], candidates, difference),
+    }
+
+
+def search_family(family: ModelFamily, rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Json:
+    """Return a family's best parameters, all its trials and how much each parameter mattered."""
+    prepared = [prepare_fold(rows, fold, schema) for fold in rows.folds[: settings.folds]]
+
+    def objective(trial: optuna.Trial) -> float:
+        parameters = family.suggest(trial)
+        found = [
+            auc(held_labels, family.fit(design, labels, parameters=parameters, seed=settings.seed).margins(held))
+            for design, labels, held, held_labels in prepared
+        ]
+        return float(np.mean(found))
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
+    n_trials = min(settings.trials, BASELINE_TRIALS) if family.name == BASELINE else settings.trials
+    study.optimize(objective, n_trials=n_trials)
+    return {
+        "parameters": study.best_trial.params,
+        "trials": [{"parameters": t.params, "auc": t.value} for t in study.trials],
+        "importance": parameter_importance(study, settings.seed),
+    }
+
+
+def parameter_importance(study: optuna.Study, seed: int) -> dict[str, float]:
+    """Return each parameter's share of the variance of the search (fANOVA; Hutter, Hoos, Leyton-Brown 2014)."""
+    values = {trial.value for trial in study.trials}
+    if len(study.best_trial.params) == 1 or len(values) == 1:
+        return dict.fromkeys(study.best_trial.params, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed)))
+
+
+def prepare_fold(
+    rows: TrainingRows, fold: tuple[NDArray[np.int64], NDArray[np.int64]], schema: Schema
+) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.float32], NDArray[np.int8]]:
+    """Return the design matrix and labels of a fold's training part, then of its held-out part."""
+    inside, held = fold
+    preprocessor = fit_preprocessor(take_rows(rows.columns, inside), schema)
+    design = design_matrix(preprocessor, rows.columns, schema)
+    return design[inside], rows.labels[inside], design[held], rows.labels[held]
+
+
+def cross_score(
+    family: ModelFamily, parameters: Json, rows: TrainingRows, schema: Schema, settings: TrainingSettings
+) -> Floats:
+    """Return out-of-fold probabilities before calibration, by compiled graphs, shape (n_repeats, n_rows)."""
+    scores = np.empty((settings.repeats, len(rows.labels)))
+    for number, (inside, held) in enumerate(rows.folds):
+        _, graph = fit_graph(family, parameters, take_rows(rows.columns, inside), rows.labels[inside], schema, settings)
+        scores[number // settings.folds, held] = Graph(graph, schema).score(take_rows(rows.columns, held))
+    return scores
+
+
+def fit_graph(  # noqa: PLR0917  the parts of one fit, always passed in this order
+    family: ModelFamily,
+    parameters: Json,
+    columns: Columns,
+    labels: NDArray[np.int8],
+    schema: Schema,
+    settings: TrainingSettings,
+) -> tuple[Preprocessor, bytes]:
+    """Return one fit's preparation and its graph without calibration."""
+    preprocessor = fit_preprocessor(columns, schema)
+    model = family.fit(design_matrix(preprocessor, columns, schema), labels, parameters=parameters, seed=settings.seed)
+    return preprocessor, compile_release(preprocessor, model, PLAIN, schema)
+
+
+def calibrate(labels: NDArray[np.int8], probabilities: Floats) -> Calibration:
+    """Return Platt's scaling fitted to out-of-fold probabilities, shape (n_repeats, n_rows) (Platt 1999)."""
+    repeated = np.tile(labels, len(probabilities))
+    margins = log_odds(probabilities).reshape(-1, 1)
+    # C is the inverse penalty: two parameters on hundreds of rows need none.
+    model = LogisticRegression(C=1e9, max_iter=1_000).fit(margins, repeated)
+    return Calibration(float(model.coef_[0, 0]), float(model.intercept_[0]))
+
+
+def log_odds(probabilities: Floats) -> Floats:
+    """Return the margins behind probabilities."""
+    clipped = np.clip(probabilities, FLOOR, 1 - FLOOR)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped), dtype=np.float64)
+
+
+def fit(rows: TrainingRows, schema: Schema, settings: TrainingSettings, *, family: str, parameters: Json) -> Trained:
+    """Return the final model: fitted to all training rows, calibrated on out-of-fold probabilities."""
+    scores = cross_score(FAMILIES[family], parameters, rows, schema, settings)
+    calibration = calibrate(rows.labels, scores)
+    preprocessor = fit_preprocessor(rows.columns, schema)
+    design = design_matrix(preprocessor, rows.columns, schema)
+    model = FAMILIES[family].fit(design, rows.labels, parameters=parameters, seed=settings.seed)
+    graph = compile_release(preprocessor, model, calibration, schema)
+    calibrated = 1 / (1 + np.exp(-(calibration.slope * log_odds(scores[0]) + calibration.offset)))
+    shares = dict(zip(preprocessor.design_names, model.importance().tolist(), strict=True))
+    return Trained(preprocessor, graph, model.text(), shares, calibration, calibrated, rows.labels, model)
+
+
+def explain(winner: str, challenger: str, candidates: Json, difference: Estimate) -> str:
+    """Return in one sentence which configuration won, over what, and why."""
+    found = candidates[winner]
+    chosen = ", ".join(f"{key} {value:.3g}" for key, value in found["parameters"].items())
+    ranked = sorted(found["importance"].items(), key=lambda item: -item[1])
+    mattered = " and ".join(f"{key} ({share:.0%})" for key, share in ranked[:2])
+    ours, base = found["auc"], candidates[BASELINE]["auc"]
+    text = (
+        f"{winner} with {chosen} won its search of {len(found['trials'])} configurations, in which {mattered} mattered "
+        f"most: AUC {ours['value']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]"
+    )
+    if challenger == BASELINE:
+        return f"{text}."
+    versus = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    if winner == BASELINE:
+        return f"{text}; {challenger} is worse than this baseline beyond its interval ({versus}) and is not shipped."
+    return f"{text}, against {base['value']:.3f} for the logistic baseline on the same folds (difference {versus})."

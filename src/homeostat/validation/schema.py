@@ -1,0 +1,84 @@
+"""What a schema is: freezing declared features and a target under one digest, and its JSON form.
+
+Not here: guessing a schema from data (`validation.inference`) or applying it (`validation.checks`). Pure.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from homeostat.errors import SettingsInvalid
+from homeostat.records import Feature, Json, Label, Schema, Target
+
+
+def freeze_schema(features: Sequence[Feature], target: Target) -> Schema:
+    """Return the schema of these columns, named by the SHA-256 of its content.
+
+    Raises
+    ------
+    SettingsInvalid
+        A range is empty, the target is also a feature, or its two values are the same.
+    """
+    for feature in features:
+        if feature.low is not None and feature.high is not None and not feature.low <= feature.high:
+            raise SettingsInvalid(
+                problem=f"features.{feature.name}.range is [{feature.low:g}, {feature.high:g}]",
+                expected="the smaller end first",
+                action="swap the two numbers",
+            )
+        if feature.name == target.name:
+            raise SettingsInvalid(
+                problem=f"column {feature.name!r} is both a feature and the target",
+                expected="a target that is not an input",
+                action=f"remove [features.{feature.name}] or name another target",
+            )
+    if target.negative == target.positive:
+        raise SettingsInvalid(
+            problem=f"project.target_values is [{target.negative!r}, {target.positive!r}]",
+            expected="two different values, the negative first",
+            action="write the two values as they stand in the data",
+        )
+    content = json.dumps(content_of(tuple(features), target), sort_keys=True)
+    return Schema(tuple(features), target, hashlib.sha256(content.encode()).hexdigest())
+
+
+def content_of(features: tuple[Feature, ...], target: Target) -> Json:
+    """Return the JSON object that a schema's digest covers."""
+    return {
+        "features": [
+            {
+                "name": f.name,
+                "kind": f.kind,
+                "unit": f.unit,
+                "range": [f.low, f.high],
+                "missing": list(f.missing),
+            }
+            for f in features
+        ],
+        "target": {"name": target.name, "negative": target.negative, "positive": target.positive},
+    }
+
+
+def schema_to_json(schema: Schema) -> Json:
+    """Return the schema as a JSON object."""
+    return content_of(schema.features, schema.target)
+
+
+def schema_from_json(data: Json) -> Schema:
+    """Return the schema that `schema_to_json` wrote."""
+    features = [
+        Feature(f["name"], f["kind"], f["unit"], f["range"][0], f["range"][1], tuple(f["missing"]))
+        for f in data["features"]
+    ]
+    target = data["target"]
+    return freeze_schema(features, Target(target["name"], target["negative"], target["positive"]))
+
+
+def is_label(value: object, target: Target) -> bool:
+    """Return whether `value` is one of the target's two values, of the same JSON type."""
+    return any(value == known and type(value) is type(known) for known in (target.negative, target.positive))
+
+
+def class_label(target: Target, *, positive: bool) -> Label:
+    """Return the target's value for a class."""
+    return target.positive if positive else target.negative

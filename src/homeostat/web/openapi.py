@@ -1,0 +1,192 @@
+"""How predict and labels are described in /openapi.json and /docs: forms of requests and answers, from the schema.
+
+Not here: what the routes do. The bodies are judged by the rules, never by these models.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from homeostat.records import Feature, Json, Label, Schema, Target
+from homeostat.validation.checks import describe_range
+
+
+class Violation(BaseModel):
+    """One value that breaks one rule."""
+
+    column: str = Field(description="Empty if the row as a whole has no answer.")
+    value: Any = Field(description="As it was sent, cut if it is long.")
+    rule: str
+    expected: str
+
+
+class Prediction(BaseModel):
+    """One answered row, durably stored."""
+
+    id: str = Field(description="Send the outcome to /v1/labels under this id.")
+    probability: float = Field(ge=0, le=1, description="Of the positive class.")
+    label: int | str = Field(description="The positive value from a probability of 0.5 on, else the negative one.")
+    release: str = Field(description="The digest of the release that answered.")
+
+
+class Rejection(BaseModel):
+    """One impossible row of a batch."""
+
+    rejected: list[Violation]
+
+
+class Predictions(BaseModel):
+    """The answers to a batch, in the order of its rows."""
+
+    predictions: list[Prediction | Rejection]
+
+
+class Outcome(BaseModel):
+    """What became of one label."""
+
+    id: str
+    status: Literal["recorded", "repeated", "conflicting", "unknown", "invalid"]
+    label: Any = Field(description="As it was sent.")
+    standing: int | str | None = Field(default=None, description="If conflicting: the label that stands.")
+
+
+class Outcomes(BaseModel):
+    """What became of many labels, in order."""
+
+    outcomes: list[Outcome]
+
+
+class Problem(BaseModel):
+    """A refusal (RFC 9457): `code` is stable, `expected` and `action` say what to send instead."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    expected: str
+    action: str
+
+
+class RowProblem(Problem):
+    """A rejected row, with every rule it breaks."""
+
+    rejected: list[Violation]
+
+
+class LabelProblem(Problem):
+    """A label that was not recorded."""
+
+    outcome: Outcome
+
+
+def describe_predict(schema: Schema) -> dict[str, Any]:
+    """Return the keyword arguments of the route that describe it."""
+    row = describe_row(schema)
+    batch = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}, "required": ["rows"]}
+    examples = {
+        "row": {"summary": "One row", "value": example_row(schema)},
+        "rows": {"summary": "Many rows", "value": {"rows": [example_row(schema)]}},
+    }
+    return {
+        "tags": ["predictions"],
+        "summary": "Answer one row, or many as {rows: [...]}",
+        "response_model": None,
+        "responses": {
+            200: {"model": Prediction | Predictions, "description": "One answer, or one for each row."},
+            422: problem_response(RowProblem, "The single row is impossible; it was stored as rejected."),
+            **common_problems(),
+        },
+        "openapi_extra": {"requestBody": request_body({"anyOf": [row, batch]}, examples)},
+    }
+
+
+def describe_labels(schema: Schema) -> dict[str, Any]:
+    """Return the keyword arguments of the route that describe it."""
+    target = schema.target
+    label = describe_label(target)
+    many = {"type": "object", "properties": {"labels": {"type": "array", "items": label}}, "required": ["labels"]}
+    example = {"id": "018bcfe5-687b-7c5e-9a3f-0d6f7e1c2b4a", "label": target.positive}
+    examples = {
+        "label": {"summary": "One outcome", "value": example},
+        "labels": {"summary": "Many outcomes", "value": {"labels": [example]}},
+    }
+    return {
+        "tags": ["predictions"],
+        "summary": "Report the outcome of one prediction, or of many as {labels: [...]}",
+        "response_model": None,
+        "responses": {
+            200: {"model": Outcome | Outcomes, "description": "What became of the label, or of each one."},
+            404: problem_response(LabelProblem, "No prediction has the id."),
+            409: problem_response(LabelProblem, "Another label was recorded before, and stands."),
+            422: problem_response(LabelProblem, "The label is not one of the target's two values."),
+            **common_problems(),
+        },
+        "openapi_extra": {"requestBody": request_body({"anyOf": [label, many]}, examples)},
+    }
+
+
+def describe_row(schema: Schema) -> Json:
+    """Return the JSON Schema of one row. It is wider than the rules: a missing marker may lie outside the range."""
+    return {
+        "type": "object",
+        "title": "Row",
+        "properties": {feature.name: describe_feature(feature) for feature in schema.features},
+        "required": [feature.name for feature in schema.features],
+        "additionalProperties": False,
+    }
+
+
+def describe_feature(feature: Feature) -> Json:
+    """Return the JSON Schema of one feature; null is a value that was not measured."""
+    if feature.kind == "categorical":
+        return {"type": ["string", "integer", "null"], "description": "a category"}
+    texts = any(isinstance(marker, str) for marker in feature.missing)
+    return {
+        "type": ["number", "string", "null"] if texts else ["number", "null"],
+        "description": describe_range(feature),
+    }
+
+
+def describe_label(target: Target) -> Json:
+    """Return the JSON Schema of one outcome."""
+    return {
+        "type": "object",
+        "title": "Label",
+        "properties": {"id": {"type": "string"}, "label": {"enum": [target.negative, target.positive]}},
+        "required": ["id", "label"],
+        "additionalProperties": False,
+    }
+
+
+def example_row(schema: Schema) -> Json:
+    """Return a possible row: the middle of each range, null where there is none."""
+    return {feature.name: example_cell(feature) for feature in schema.features}
+
+
+def example_cell(feature: Feature) -> Label | float | None:
+    """Return a possible value of a feature."""
+    if feature.low is None or feature.high is None:
+        return None
+    return round((feature.low + feature.high) / 2)
+
+
+def request_body(schema: Json, examples: Json) -> Json:
+    """Return the description of a JSON body."""
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
+
+
+def common_problems() -> dict[int | str, dict[str, Any]]:
+    """Return the problems that every route with a body answers."""
+    return {
+        400: problem_response(Problem, "The body is no request."),
+        413: problem_response(Problem, "The body is too large, or has too many rows."),
+        503: problem_response(Problem, "No release answers yet, or the log cannot be written; see Retry-After."),
+    }
+
+
+def problem_response(model: type[Problem], description: str) -> dict[str, Any]:
+    """Return the description of a problem answer."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}

@@ -1,0 +1,136 @@
+"""How every refusal and every failure is answered: one table from errors to HTTP, in the form of RFC 9457.
+
+Not here: what is wrong with a request (the routes) or the errors themselves (`errors`).
+https://www.rfc-editor.org/rfc/rfc9457
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from homeostat.errors import HomeostatError, ReleaseMissing, RequestInvalid, RequestTooLarge
+from homeostat.monitoring.predictions import LogBusy, LogFailed
+from homeostat.records import Json
+
+MEDIA_TYPE = "application/problem+json"
+# The answer of an error is that of its nearest ancestor here: status, and seconds after which to try again.
+ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingProxyType(
+    {
+        RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
+        RequestInvalid: (HTTPStatus.BAD_REQUEST, None),
+        ReleaseMissing: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
+        LogBusy: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
+        LogFailed: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
+        HomeostatError: (HTTPStatus.INTERNAL_SERVER_ERROR, None),
+    }
+)
+# What nginx calls a request whose sender went away; nobody reads the answer.
+CLIENT_CLOSED_REQUEST = 499
+
+logger = logging.getLogger("homeostat.web")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal in three parts, with what HTTP needs. `more` holds further members of the answer."""
+
+    status: int
+    code: str
+    detail: str
+    expected: str
+    action: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    more: Json = field(default_factory=dict)
+
+
+def problem_to_json(problem: Problem) -> Json:
+    """Return the members of an RFC 9457 answer, with our own three parts and code beside them."""
+    return {
+        "type": f"urn:homeostat:problem:{problem.code}",
+        "title": problem.code.replace("-", " ").capitalize(),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "expected": problem.expected,
+        "action": problem.action,
+        **problem.more,
+    }
+
+
+def refuse(request: Request, problem: Problem) -> Response:
+    """Return the answer for a problem, and count it."""
+    request.app.state.worker.metrics.errors.labels(problem.code).inc()
+    content = msgspec.json.encode(problem_to_json(problem))
+    return Response(content, problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
+def problem_of(error: HomeostatError) -> Problem:
+    """Return the problem that one of our errors is answered with."""
+    status, retry_after_s = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return Problem(status, error.code, error.problem, error.expected, error.action, headers)
+
+
+async def refuse_error(request: Request, error: HomeostatError) -> Response:
+    """Answer one of our errors."""
+    return refuse(request, problem_of(error))
+
+
+async def refuse_http(request: Request, error: HTTPException) -> Response:
+    """Answer what the framework refuses: an unknown route, a wrong method."""
+    phrase = HTTPStatus(error.status_code).phrase
+    method, path = request.method, request.url.path[:200]
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        parts = "route-missing", f"there is no {path}", "a route that /openapi.json lists", "see /docs"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        parts = "method-not-allowed", f"{path} does not answer {method}", allowed, "see /docs"
+    else:
+        parts = phrase.lower().replace(" ", "-"), str(error.detail), "a request as /openapi.json says", "see /docs"
+    return refuse(request, Problem(error.status_code, *parts, headers=dict(error.headers or {})))
+
+
+async def refuse_parameter(request: Request, error: RequestValidationError) -> Response:
+    """Answer a query parameter that is not of the declared form."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:])
+    detail = f"the parameter {name} is {str(first['input'])[:200]!r}"
+    expected = str(first["msg"]).removeprefix("Input should be ")
+    return refuse(request, Problem(422, "parameter-invalid", detail, expected, "correct the parameter"))
+
+
+async def refuse_database(request: Request, error: SQLAlchemyError) -> Response:
+    """Answer a question that the database cannot answer now."""
+    logger.error("the database did not answer: %s", error)
+    parts = "the database did not answer", "a database that can be read", "send the request again in a moment"
+    return refuse(request, Problem(503, "database-unavailable", *parts, headers={"Retry-After": "5"}))
+
+
+async def refuse_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001  the framework logs the error
+    """Answer an error that nobody foresaw; the server logs its trace."""
+    parts = "the service failed", "an answer", "report this, with the service's log"
+    return refuse(request, Problem(500, "internal", *parts))
+
+
+async def close_quietly(request: Request, error: ClientDisconnect) -> Response:  # noqa: ARG001  the framework's signature
+    """Answer nobody: the sender went away in the middle of the request."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Make every error of an application a problem+json answer."""
+    app.exception_handler(HomeostatError)(refuse_error)
+    app.exception_handler(HTTPException)(refuse_http)
+    app.exception_handler(RequestValidationError)(refuse_parameter)
+    app.exception_handler(SQLAlchemyError)(refuse_database)
+    app.exception_handler(ClientDisconnect)(close_quietly)
+    app.exception_handler(Exception)(refuse_failure)

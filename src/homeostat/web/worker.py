@@ -1,0 +1,82 @@
+"""What one serving process holds open, and whether it is ready to answer.
+
+Not here: routes, or the server around them (`web.server`).
+"""
+
+from types import TracebackType
+from typing import Self
+
+from homeostat.deployment.serving import Follower, LiveRelease, Refusal
+from homeostat.errors import ReleaseMissing
+from homeostat.monitoring.metrics import Metrics
+from homeostat.monitoring.predictions import PredictionLog
+from homeostat.project import Project
+
+
+class Worker:
+    """The prediction log, the release that answers and the metrics of one process.
+
+    Enter it in the event loop that answers requests; leaving it writes what still waits and stops following.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.metrics = Metrics()
+        self.follower = Follower(
+            project.database, project.blobs, on_swap=self._count_swap, on_refusal=self._count_refusal
+        )
+        self._log: PredictionLog | None = None
+        self._draining = False
+
+    @property
+    def log(self) -> PredictionLog:
+        """The open prediction log."""
+        if self._log is None:
+            raise RuntimeError("the worker is used before it is entered")
+        return self._log
+
+    def require_live(self) -> LiveRelease:
+        """Return the release that answers; ReleaseMissing while there is none."""
+        if self.follower.live is None:
+            refusal = self.follower.refusal
+            raise ReleaseMissing(
+                problem=refusal.error.problem if refusal else "no release is in production yet",
+                expected="a promoted release that passes its checks",
+                action=refusal.error.action if refusal else "run `homeostat train`, then send the request again",
+            )
+        return self.follower.live
+
+    def drain(self) -> None:
+        """Call the process not ready from now on; requests are still answered."""
+        self._draining = True
+
+    def find_obstacles(self) -> list[str]:
+        """Return why the process is not ready, an empty list if it is."""
+        obstacles = {
+            "the process is shutting down": self._draining,
+            "the log is not open": self._log is None,
+            "the log met an I/O error": self._log is not None and self._log.failure is not None,
+            "the promotion log is not followed": not self.follower.following,
+            "no release has passed its checks": self.follower.live is None,
+        }
+        return [obstacle for obstacle, holds in obstacles.items() if holds]
+
+    def _count_swap(self, live: LiveRelease) -> None:
+        self.metrics.release.info({"digest": live.digest, "epoch": str(live.promotion.epoch)})
+        self.metrics.swaps.inc()
+
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self.metrics.refusals.labels(refusal.error.code).inc()
+
+    async def __aenter__(self) -> Self:
+        self._log = PredictionLog(self.project.database, on_commit=self.metrics.commits.observe)
+        # Not in a thread: nothing else runs in this loop yet, and the first poll should fail loudly.
+        self.follower.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drain()
+        self.follower.stop()
+        await self.log.close()

@@ -1,0 +1,54 @@
+"""Releases that were packed by hand: with a change, under their right digest, registered and promoted."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from homeostat.deployment.artifacts import KIND, MANIFEST, find_release, read_verified, release_digest, to_json_bytes
+from homeostat.deployment.registry import current_promotion, promote, register_release, require_production
+from homeostat.project import Project, open_project
+from homeostat.records import GateResult
+
+
+@pytest.fixture
+def project(trained_project: Path) -> Iterator[Project]:
+    with open_project(trained_project) as opened:
+        yield opened
+
+
+@pytest.fixture
+def publish_changed(project: Project) -> Callable[[Mapping[str, bytes]], str]:
+    """Store the production release with some files changed, under the digest of what it now is."""
+
+    def publish(changes: Mapping[str, bytes]) -> str:
+        with project.database.read() as connection:
+            production = require_production(connection).release
+        files = {**read_verified(find_release(production, project.blobs)), **changes}
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        digest = release_digest(hashes)
+        listed = {name: {"sha256": hashes[name], "size_bytes": len(content)} for name, content in files.items()}
+        manifest = to_json_bytes({"format": 1, "digest": digest, "files": listed})
+        project.blobs.publish(KIND, digest, {**files, MANIFEST: manifest})
+        return digest
+
+    return publish
+
+
+@pytest.fixture
+def put_in_production(project: Project) -> Callable[[str], int]:
+    """Register a digest and promote it past every gate; return the epoch."""
+
+    def put(digest: str) -> int:
+        now = datetime.now(UTC)
+        with project.database.write() as connection:
+            register_release(connection, digest, snapshot="s", family="f", metrics={}, run_id=None, now=now)
+            current = current_promotion(connection)
+        epoch = current.epoch if current else 0
+        verdict = GateResult(())
+        promote(project.database, digest, gate=verdict, expected_epoch=epoch, actor="test", reason="test", now=now)
+        return epoch + 1
+
+    return put

@@ -1,0 +1,226 @@
+"""The durable log: what is acknowledged is on disk, and a disk that fails ends the log."""
+
+import asyncio
+import resource
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from homeostat.monitoring.predictions import (
+    MAX_PENDING_ROWS,
+    LogBusy,
+    LogFailed,
+    PredictionLog,
+    Rejection,
+    count_log,
+    find_prediction,
+    label_from_text,
+    label_to_text,
+    new_prediction_id,
+)
+from homeostat.records import Prediction, Row
+from homeostat.store.database import Database
+from homeostat.store.tables import predictions, rejections
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database(f"sqlite:///{tmp_path / 'homeostat.db'}") as opened:
+        yield opened
+
+
+def predicted(row: Row | None = None) -> Prediction:
+    return Prediction(new_prediction_id(NOW), NOW, "a" * 64, row or {"Age": 50.0, "Insulin": None}, 0.25, 0)
+
+
+def use_log(database: Database, use: Callable[[PredictionLog], Awaitable[None]]) -> list[float]:
+    commits: list[float] = []
+
+    async def opened() -> None:
+        async with PredictionLog(database, on_commit=commits.append) as log:
+            await use(log)
+
+    asyncio.run(opened())
+    return commits
+
+
+@contextmanager
+def failing_disk() -> Iterator[None]:
+    """Let every write of this process beyond the first byte of a file fail with an I/O error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def stored_ids(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list(connection.scalars(select(predictions.c.id).order_by(predictions.c.seq)))
+
+
+def test_a_row_is_in_the_file_when_append_returns(database: Database) -> None:
+    prediction = predicted({"Age": 50.0, "Glucose": 0.0, "Insulin": None, "City": "Köln"})
+    found: list[Prediction | None] = []
+
+    async def use(log: PredictionLog) -> None:
+        await log.append([prediction])
+        with Database(str(database.engine.url)) as other, other.read() as connection:
+            found.append(find_prediction(connection, prediction.id))
+
+    use_log(database, use)
+
+    assert found == [prediction]
+
+
+def test_concurrent_requests_share_commits_and_lose_nothing(database: Database) -> None:
+    sent = [predicted() for _ in range(300)]
+
+    async def use(log: PredictionLog) -> None:
+        await asyncio.gather(*(log.append([p]) for p in sent))
+
+    commits = use_log(database, use)
+
+    assert stored_ids(database) == [p.id for p in sent]
+    assert len(commits) < 30
+
+
+def test_a_rejected_row_is_kept_as_it_was_sent_with_its_violations(database: Database) -> None:
+    violation = {"column": "Age", "value": 250, "rule": "range", "expected": "0 to 120 years"}
+
+    use_log(database, lambda log: log.append([], [Rejection(NOW, b'{"Age":250}', [violation])]))
+
+    with database.read() as connection:
+        line = connection.execute(select(rejections)).one()
+    assert line.row == b'{"Age":250}'
+    assert line.violations == b'[{"column":"Age","value":250,"rule":"range","expected":"0 to 120 years"}]'
+
+
+def test_closing_writes_what_still_waits(database: Database) -> None:
+    sent = predicted()
+
+    async def use(log: PredictionLog) -> None:
+        waiting = asyncio.ensure_future(log.append([sent]))
+        await asyncio.sleep(0)
+        await log.close()
+        await waiting
+
+    use_log(database, use)
+
+    assert stored_ids(database) == [sent.id]
+
+
+def test_a_sender_that_gives_up_disturbs_nobody(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        waiting = [asyncio.ensure_future(log.append([predicted()])) for _ in range(20)]
+        await asyncio.sleep(0)
+        waiting[3].cancel()
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert [type(one) for one in done].count(asyncio.CancelledError) == 1
+        assert log.pending_rows == 0
+
+    use_log(database, use)
+
+
+def test_an_io_error_fails_every_sender_that_waits(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        with failing_disk():
+            done = await asyncio.gather(*(log.append([predicted()]) for _ in range(20)), return_exceptions=True)
+
+        assert {type(one) for one in done} == {LogFailed}
+        assert log.failed.is_set()
+
+    use_log(database, use)
+
+
+def test_after_an_io_error_the_log_never_writes_again(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        with failing_disk(), pytest.raises(LogFailed):
+            await log.append([predicted()])
+        with pytest.raises(LogFailed, match="starting it again"):
+            await log.append([predicted()])
+
+    commits = use_log(database, use)
+
+    assert commits == []
+
+
+def test_a_full_disk_is_refused_and_the_log_goes_on(database: Database) -> None:
+    def limit_pages(pages: int) -> None:
+        with database.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+    async def use(log: PredictionLog) -> None:
+        limit_pages(1)  # SQLite takes the size that the file has already
+        with pytest.raises(LogBusy, match="full"):
+            await log.append([predicted({"City": "x" * 100_000})])
+        limit_pages(1_000_000)
+        await log.append([predicted()])
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 1
+
+
+def test_more_rows_than_may_wait_are_turned_away(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        with pytest.raises(LogBusy):
+            await log.append([predicted()] * (MAX_PENDING_ROWS + 1))
+
+    use_log(database, use)
+
+    assert stored_ids(database) == []
+
+
+def test_a_closed_log_takes_no_row(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        await log.close()
+        with pytest.raises(LogBusy):
+            await log.append([predicted()])
+
+    use_log(database, use)
+
+
+def test_the_counts_are_those_of_what_was_appended(database: Database) -> None:
+    use_log(database, lambda log: log.append([predicted(), predicted()], [Rejection(NOW, b"{}", [])]))
+
+    with database.read() as connection:
+        counts = count_log(connection)
+
+    assert (counts.predictions, counts.rejections, counts.labels, counts.latest_at) == (2, 1, 0, NOW)
+
+
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2500, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001  timezones= sets it
+def test_an_id_is_a_uuid_of_version_7_that_carries_its_millisecond(now: datetime) -> None:
+    found = uuid.UUID(new_prediction_id(now))
+
+    assert (found.version, found.variant) == (7, uuid.RFC_4122)
+    assert found.int >> 80 == int(now.timestamp() * 1000 + 1e-6) or abs((found.int >> 80) - now.timestamp() * 1000) < 1
+
+
+@given(st.lists(st.datetimes(datetime(1970, 1, 2), datetime(2500, 1, 1), timezones=st.just(UTC)), min_size=2))  # noqa: DTZ001  as above
+def test_ids_sort_by_their_millisecond(moments: list[datetime]) -> None:
+    millis = {new_prediction_id(now): int(now.timestamp() * 1000) for now in moments}
+
+    ordered = [millis[one] for one in sorted(millis)]
+    assert all(later - earlier >= -1 for earlier, later in zip(ordered, ordered[1:], strict=False))
+
+
+def test_ten_thousand_ids_of_one_millisecond_differ() -> None:
+    assert len({new_prediction_id(NOW) for _ in range(10_000)}) == 10_000
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.text())
+def test_a_label_keeps_its_type_in_the_database(label: int | str) -> None:
+    assert label_from_text(label_to_text(label)) == label
