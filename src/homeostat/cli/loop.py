@@ -9,16 +9,16 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.output import new_console, new_table
 from homeostat.errors import HomeostatError
 from homeostat.loop import advance, give_back, tick
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.project import Project, open_project
 from homeostat.records import Json
 
+SHORT_NAMES = {"kolmogorov-smirnov": "KS", "chi-square": "chi2"}
 IDLE_S = 1.0
 AFTER_ERROR_S = 10.0
 
@@ -90,15 +90,15 @@ def drift_command(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(check)
         return
-    console = Console()
+    console = new_console()
     if check is None:
         console.print("No window has been checked yet.")
         return
     report = check["report"]
-    table = Table("feature", "test", "statistic", "p-value", "", "then", "now")
+    table = new_table("feature", "test", "statistic", "p-value", "", "then", "now")
     for feature in report["features"]:
         verdict = "[red]drifted[/]" if feature["drifted"] else ""
-        test = f"{feature['test']} ({feature['method']})"
+        test = f"{SHORT_NAMES.get(feature['test'], feature['test'])}, {feature['method']}"
         figures = [f"{feature['statistic']:.3f}", f"{feature['p_value']:.2g}", verdict]
         table.add_row(feature["name"], test, *figures, describe(feature["then"]), describe(feature["now"]))
     console.print(table)

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.output import new_console, new_table
 from homeostat.data.sources import as_cells, guess_kinds, open_source
 from homeostat.deployment.registry import current_promotion, resolve_release
 from homeostat.errors import SettingsInvalid
@@ -53,7 +52,7 @@ def init_command(data: Path, target: str, name: str | None, folder: Path, *, for
     if as_json:
         print_json({"settings": str(path), "target": reason, "columns": [as_guess(guess) for guess in guesses]})
         return
-    console = Console()
+    console = new_console()
     console.print(f"Target [bold]{target}[/]: {reason}.")
     for guess in guesses:
         console.print(f"[bold]{guess.column}[/]" + "" if guess.feature else f"[dim]{guess.column}[/]")
@@ -173,14 +172,14 @@ def check_place(place: str, folder: Path, query: str | None, schema: Schema) -> 
 
 def print_check(result: Json) -> None:
     """Print the result of one check for a person."""
-    console = Console()
+    console = new_console()
     console.print(
         f"[bold]{result['source']}[/]: {result['rows']} rows, {result['accepted']} accepted, "
         f"[{'red' if result['rejected'] else 'green'}]{result['rejected']} rejected[/]"
     )
     if not result["violations"]:
         return
-    table = Table("row", "column", "value", "rule", "expected", box=None)
+    table = new_table("row", "column", "value", "rule", "expected")
     for violation in result["violations"][:SHOWN]:
         table.add_row(*(str(violation[key]) for key in ("row", "column", "value", "rule", "expected")))
     console.print(table)
@@ -215,7 +214,7 @@ def status_command(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
         return
-    table = Table(show_header=False, box=None)
+    table = new_table("", "")
     anchor = (state["metrics"] or {}).get("anchor")
     table.add_row("project", state["project"])
     table.add_row("in production", f"release {state['release']} ({state['digest'][:12]})" if release else "nothing yet")
@@ -228,4 +227,4 @@ def status_command(folder: Path, *, as_json: bool) -> None:
     table.add_row("labels", str(state["labels"]))
     table.add_row("cycle", f"open, next step {cycle.step}" if cycle else "none open")
     table.add_row("last decision", state["last_decision"] or "none yet")
-    Console().print(table)
+    new_console().print(table)

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.output import new_console, new_table
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.registry import current_promotion, list_promotions, list_releases, resolve_release
 from homeostat.errors import ArtifactCorrupt
@@ -42,13 +41,13 @@ def releases_command(folder: Path, *, as_json: bool) -> None:
             ]
         )
         return
-    table = Table("release", "digest", "created (UTC)", "family", "AUC, anchor", "")
+    table = new_table("release", "digest", "created (UTC)", "family", "AUC, anchor", "")
     for r in found:
         auc = r.metrics["anchor"]["auc"]
         figures = f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
         live_word = "[green]production[/]" if r.digest == live else ""
         table.add_row(str(r.number), r.digest[:12], f"{r.created_at:%Y-%m-%d %H:%M:%S}", r.family, figures, live_word)
-    Console().print(table if found else "No release yet: homeostat train")
+    new_console().print(table if found else "No release yet: homeostat train")
 
 
 @click.command("history")
@@ -75,11 +74,11 @@ def history_command(folder: Path, *, as_json: bool) -> None:
             ]
         )
         return
-    table = Table("epoch", "from (UTC)", "until", "release", "by", "why")
+    table = new_table("epoch", "from (UTC)", "until", "release", "by", "why")
     ends = [f"{p.decided_at:%Y-%m-%d %H:%M:%S}" for p in promotions]
     for p, start, end in zip(promotions, ends, [*ends[1:], "now"], strict=True):
         table.add_row(str(p.epoch), start, end, f"{numbers[p.release]} ({p.release[:12]})", p.actor, p.reason)
-    Console().print(table if promotions else "Nothing was in production yet: homeostat train")
+    new_console().print(table if promotions else "Nothing was in production yet: homeostat train")
 
 
 @click.command("verify")

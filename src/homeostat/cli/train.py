@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.output import new_console, new_table
 from homeostat.loop import begin_by_hand, tick
 from homeostat.project import open_project
 from homeostat.records import Json
+from homeostat.retraining.cycles import list_cycles
 
 STEP_WORDS = "snapshot, search, fit, track, gate, promote, mirror"
 
@@ -27,7 +27,7 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
     done: list[Json] = []
     with open_project(folder) as project:
         begin_by_hand(project, reason=reason)
-        console = Console(stderr=as_json)
+        console = new_console(stderr=as_json)
         with console.status(f"Training ({STEP_WORDS}) ..."):
             for advance in tick(project):
                 done.append({"sentence": advance.sentence, "outcome": advance.outcome})
@@ -46,6 +46,10 @@ def runs_command(folder: Path, *, as_json: bool) -> None:
 
     with open_project(folder) as project:
         found = list_runs(open_client(project.tracking_url), project.settings.project.name)
+        with project.database.read() as connection:
+            outcomes = {
+                c.record["track"]["run_id"]: c.outcome or "" for c in list_cycles(connection) if "track" in c.record
+            }
     if as_json:
         print_json(
             [
@@ -53,6 +57,7 @@ def runs_command(folder: Path, *, as_json: bool) -> None:
                     "run_id": run.info.run_id,
                     "name": run.info.run_name,
                     "status": run.info.status,
+                    "outcome": outcomes.get(run.info.run_id),
                     "started_at": run.info.start_time,
                     "parameters": run.data.params,
                     "metrics": run.data.metrics,
@@ -62,13 +67,13 @@ def runs_command(folder: Path, *, as_json: bool) -> None:
             ]
         )
         return
-    table = Table("run", "trigger", "family", "AUC, cross-validated", "AUC, anchor", "AUC, recent", "gate")
+    table = new_table("run", "trigger", "family", "AUC, cross-validated", "AUC, anchor", "AUC, recent", "outcome")
     for run in found:
         cells = [describe(run.data.metrics, f"{side}_auc") for side in ("cross_validation", "anchor", "recent")]
         tags = run.data.tags
-        family, gate = run.data.params.get("family", ""), tags.get("homeostat.gate", "")
-        table.add_row(str(run.info.run_name), tags.get("homeostat.trigger", ""), family, *cells, gate)
-    Console().print(table if found else "No run yet: homeostat train")
+        family, outcome = run.data.params.get("family", ""), outcomes.get(run.info.run_id, "")
+        table.add_row(str(run.info.run_name), tags.get("homeostat.trigger", ""), family, *cells, outcome)
+    new_console().print(table if found else "No run yet: homeostat train")
 
 
 def describe(metrics: Json, name: str) -> str:

@@ -8,16 +8,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.registry import current_promotion
-from homeostat.errors import ArtifactCorrupt, ArtifactError, HomeostatError
-from homeostat.records import Columns, Promotion, Schema
+from homeostat.errors import ArtifactCorrupt, ArtifactError, GoldenMismatch, HomeostatError
+from homeostat.records import Columns, Promotion, Release, Schema
 from homeostat.store.blobs import BlobStore
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
@@ -144,23 +142,18 @@ class Follower:
             append_event(connection, "release_refused", payload, now=now)
         self._on_refusal(self.refusal)
 
+    def follow_once(self) -> None:
+        """Poll; if the database is busy or away, note it as `trouble` and leave the live release answering."""
+        try:
+            self.poll()
+        except SQLAlchemyError as error:
+            self.trouble = f"the promotion log cannot be followed: {error}"
+        else:
+            self.trouble = None
+
     def _follow(self) -> None:
         while not self._stopped.wait(POLL_S):
-            try:
-                self.poll()
-            except SQLAlchemyError as error:  # a database that is busy or away: the live release goes on
-                self.trouble = f"the promotion log cannot be read: {error}"
-            else:
-                self.trouble = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+            self.follow_once()
 
 
 def load_release(blobs: BlobStore, promotion: Promotion) -> LiveRelease:
@@ -179,12 +172,13 @@ def load_release(blobs: BlobStore, promotion: Promotion) -> LiveRelease:
     """
     try:
         release = open_release(find_release(promotion.release, blobs))
-    except (OSError, ValueError, KeyError, TypeError) as error:  # unreadable, or not of the form that we pack
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # unreadable, or of another form
         raise ArtifactCorrupt(
             problem=f"release {promotion.release[:12]} cannot be read: {error!r}",
             expected="the files of a release, readable",
             action="restore the folder from a backup, or promote another release",
         ) from error
+    require_golden_rows(release)
     try:
         graph = Graph(release.graph, release.schema)
         check_golden(release, graph)
@@ -196,6 +190,18 @@ def load_release(blobs: BlobStore, promotion: Promotion) -> LiveRelease:
             action="train and promote another release",
         ) from error
     return LiveRelease(promotion, release.schema, graph)
+
+
+def require_golden_rows(release: Release) -> None:
+    """Raise GoldenMismatch unless there are golden rows with one answer each: no rows would pass any comparison."""
+    rows = [len(values) for values in release.golden.columns.values()]
+    if not rows or min(rows) == 0 or release.golden.expected.shape != (rows[0],):
+        raise GoldenMismatch(
+            problem=f"release {release.digest[:12]} has {min(rows, default=0)} golden rows and "
+            f"{release.golden.expected.size} recorded answers",
+            expected="at least one golden row, and one answer for each",
+            action="train and promote another release",
+        )
 
 
 def warm_up(graph: Graph, columns: Columns) -> None:

@@ -75,7 +75,6 @@ class Metrics:
             "Drifted features / features at the latest check, 0 to 1; NaN before the first.",
             registry=self.registry,
         )
-        self.drift_score.set(float("nan"))
 
     def count_rejection(self, violations: Sequence[Json], columns: Container[str]) -> None:
         """Count one rejected row.

@@ -139,7 +139,6 @@ class PredictionLog:
             self._open = False
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
-            await asyncio.sleep(0)  # the last group's senders were told through the event loop
 
     def require_whole(self) -> None:
         """Raise LogFailed if an I/O error has ended the log."""
@@ -277,13 +276,3 @@ def count_log(connection: Connection) -> LogCounts:
     )
     latest = select(predictions.c.received_at).order_by(predictions.c.seq.desc()).limit(1)
     return LogCounts(n_predictions, n_rejections, n_labels, connection.scalar(latest))
-
-
-def find_prediction(connection: Connection, prediction_id: str) -> Prediction | None:
-    """Return the answered row of that id, None if there is none."""
-    line = connection.execute(select(predictions).where(predictions.c.id == prediction_id)).first()
-    if line is None:
-        return None
-    row = msgspec.json.decode(line.row)
-    label = label_from_text(line.label)
-    return Prediction(line.id, line.received_at, line.release, row, line.probability, label)

@@ -77,7 +77,7 @@ def extra_files(trained: Trained, found: Json) -> dict[str, bytes]:
         "preprocessing.json": preprocessor_to_json(trained.preprocessor),
         "out_of_fold.json": {"probability": trained.out_of_fold.tolist(), "label": trained.labels.tolist()},
     }
-    files = {name: json.dumps(content, sort_keys=True, indent=1).encode() for name, content in documents.items()}
+    files = {name: json.dumps(content, indent=1).encode() for name, content in documents.items()}
     return {"model.txt": trained.native.encode(), **files}
 
 

@@ -4,7 +4,9 @@ Not here: predictions (`web.predict`) and outcomes (`web.labels`). The database 
 """
 
 import asyncio
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import islice
@@ -14,6 +16,7 @@ import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.registry import current_promotion, list_promotions, list_releases
 from homeostat.monitoring.drift_checks import latest_drift_check
@@ -96,9 +99,9 @@ def add_health(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/metrics", tags=["health"], summary="Metrics in Prometheus' text format")
     async def metrics() -> Response:
-        check = await ask(worker, latest_drift_check)
-        if check is not None:
-            worker.metrics.drift_score.set(check["score"])
+        with suppress(SQLAlchemyError):  # a database that is away is the moment at which metrics are wanted most
+            check = await ask(worker, latest_drift_check)
+            worker.metrics.drift_score.set(check["score"] if check else math.nan)
         worker.metrics.pending.set(worker.log.pending_rows)
         return Response(await asyncio.to_thread(worker.metrics.render), media_type=CONTENT_TYPE_LATEST)
 

@@ -81,7 +81,11 @@ def serve(project: Project, listener: socket.socket) -> int:
     """Serve a project on an open socket until told to stop, and return the exit code."""
     server = build_server(project)
     server.run(sockets=[listener])
-    return EXIT_LOG_FAILED if server.worker.log.failure is not None else os.EX_OK
+    failure = server.worker.log.failure
+    if failure is None:
+        return os.EX_OK
+    click.echo(str(failure), err=True)
+    return EXIT_LOG_FAILED
 
 
 def build_server(project: Project) -> Server:
