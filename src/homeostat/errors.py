@@ -16,7 +16,9 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |-- ReleaseMissing          no such release, or none in production yet
     |   |-- PromotionConflict       somebody else moved production first
     |   |-- LeaseHeld               another loop is acting
-    |   `-- DatabaseTooNew          written by a newer Homeostat
+    |   |-- DatabaseTooNew          written by a newer Homeostat
+    |   |-- LogBusy                 the prediction log took nothing of this request; it may be sent again
+    |   `-- LogFailed               the prediction log met an I/O error and takes no more
     |-- ArtifactError               a stored artifact cannot be trusted
     |   |-- ArtifactCorrupt         bytes differ from their digest
     |   `-- GoldenMismatch          the graph no longer gives the recorded answers
@@ -131,6 +133,18 @@ class DatabaseTooNew(StateError):
     """The database was written by a newer Homeostat."""
 
     code = "database-too-new"
+
+
+class LogBusy(StateError):
+    """The prediction log took nothing of this request; the same request may be sent again."""
+
+    code = "log-busy"
+
+
+class LogFailed(StateError):
+    """The prediction log met an I/O error: what became of the row is unknown, and this process writes no more."""
+
+    code = "log-failed"
 
 
 class ArtifactError(HomeostatError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from homeostat.deployment.artifacts import KIND, MANIFEST, find_release, read_verified, release_digest, to_json_bytes
+from homeostat.deployment.artifacts import KIND, MANIFEST, find_release, read_verified, release_digest, render_manifest
 from homeostat.deployment.registry import current_promotion, promote, register_release, require_production
 from homeostat.project import Project, open_project
 from homeostat.records import GateResult
@@ -27,11 +27,8 @@ def publish_changed(project: Project) -> Callable[[Mapping[str, bytes]], str]:
         with project.database.read() as connection:
             production = require_production(connection).release
         files = {**read_verified(find_release(production, project.blobs)), **changes}
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        digest = release_digest(hashes)
-        listed = {name: {"sha256": hashes[name], "size_bytes": len(content)} for name, content in files.items()}
-        manifest = to_json_bytes({"format": 1, "digest": digest, "files": listed})
-        project.blobs.publish(KIND, digest, {**files, MANIFEST: manifest})
+        digest = release_digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
+        project.blobs.publish(KIND, digest, {**files, MANIFEST: render_manifest(digest, files)})
         return digest
 
     return publish

@@ -130,11 +130,13 @@ def test_a_release_that_answers_otherwise_than_recorded_is_refused_by_figures(
         ({GRAPH: b"no graph"}, "artifact"),
         ({GRAPH: b""}, "artifact"),
         ({SCHEMA: b"{}"}, "artifact-corrupt"),
-        ({GOLDEN: b'{"rows": [], "expected": 3}'}, "artifact-corrupt"),
+        ({GOLDEN: b'{"rows": [], "expected": 3}'}, "golden-mismatch"),
+        ({GOLDEN: b'{"rows": [], "expected": []}'}, "golden-mismatch"),
         ({GOLDEN: b"[" * 100_000}, "artifact-corrupt"),
     ],
 )
 def test_a_release_of_the_right_digest_but_another_form_is_refused(
+    *,
     changes: Mapping[str, bytes],
     code: str,
     follower: Follower,

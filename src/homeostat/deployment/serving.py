@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.registry import current_promotion
-from homeostat.errors import ArtifactCorrupt, ArtifactError, GoldenMismatch, HomeostatError
-from homeostat.records import Columns, Promotion, Release, Schema
+from homeostat.errors import ArtifactCorrupt, ArtifactError, HomeostatError
+from homeostat.records import Columns, Promotion, Schema
 from homeostat.store.blobs import BlobStore
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
@@ -178,7 +178,6 @@ def load_release(blobs: BlobStore, promotion: Promotion) -> LiveRelease:
             expected="the files of a release, readable",
             action="restore the folder from a backup, or promote another release",
         ) from error
-    require_golden_rows(release)
     try:
         graph = Graph(release.graph, release.schema)
         check_golden(release, graph)
@@ -190,18 +189,6 @@ def load_release(blobs: BlobStore, promotion: Promotion) -> LiveRelease:
             action="train and promote another release",
         ) from error
     return LiveRelease(promotion, release.schema, graph)
-
-
-def require_golden_rows(release: Release) -> None:
-    """Raise GoldenMismatch unless there are golden rows with one answer each: no rows would pass any comparison."""
-    rows = [len(values) for values in release.golden.columns.values()]
-    if not rows or min(rows) == 0 or release.golden.expected.shape != (rows[0],):
-        raise GoldenMismatch(
-            problem=f"release {release.digest[:12]} has {min(rows, default=0)} golden rows and "
-            f"{release.golden.expected.size} recorded answers",
-            expected="at least one golden row, and one answer for each",
-            action="train and promote another release",
-        )
 
 
 def warm_up(graph: Graph, columns: Columns) -> None:

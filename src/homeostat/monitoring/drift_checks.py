@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, Row, func, insert, select
 
 from homeostat.records import Json
@@ -63,7 +64,7 @@ def as_check(row: Row[tuple[object, ...]]) -> Json:
         "release": row.release,
         "score": row.score,
         "fired": bool(row.fired),
-        "report": json.loads(row.report),
+        "report": msgspec.json.decode(row.report),
     }
 
 
@@ -73,9 +74,10 @@ def change_point(checks: Sequence[Json]) -> int | None:
     It is the beginning of the first fired window from which on at least half of the windows fired: one chance alarm
     long ago does not date the change, one quiet window within it does not hide it.
     """
-    fired = [bool(check["fired"]) for check in checks]
+    fired_since = sum(bool(check["fired"]) for check in checks)
     for place, check in enumerate(checks):
-        since = fired[place:]
-        if fired[place] and 2 * sum(since) >= len(since):
-            return int(check["first_seq"])
+        if check["fired"]:
+            if 2 * fired_since >= len(checks) - place:
+                return int(check["first_seq"])
+            fired_since -= 1
     return None

@@ -3,11 +3,9 @@
 Not here: when one is counted (`web`), or any alarm. https://prometheus.io/docs/practices/naming/
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
-
-from homeostat.records import Json
 
 # Seconds. A row takes a few milliseconds with its sync of the disk, and tenths of one without.
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -76,15 +74,13 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count_rejection(self, violations: Sequence[Json], columns: Container[str]) -> None:
-        """Count one rejected row.
+    def count_violations(self, found: Mapping[tuple[str, str], int], columns: Container[str]) -> None:
+        """Count broken rules by column and rule.
 
         A column that the schema does not hold has no series of its own: senders could make as many as they like.
         """
-        self.rejected.inc()
-        for violation in violations:
-            column = violation["column"] if violation["column"] in columns else ""
-            self.violations.labels(column, violation["rule"]).inc()
+        for (column, rule), n_values in found.items():
+            self.violations.labels(column if column in columns else "", rule).inc(n_values)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

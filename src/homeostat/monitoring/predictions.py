@@ -18,33 +18,17 @@ from typing import Self, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, Table, func, insert, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat.errors import StateError
+from homeostat.errors import LogBusy, LogFailed, StateError
 from homeostat.records import Json, Label, Prediction
-from homeostat.store.database import Database
+from homeostat.store.database import Database, is_refusal
 from homeostat.store.tables import EPOCH, labels, predictions, rejections
 
 # Rows that may wait for their commit: some 100 MB at the most, then new ones are turned away.
 MAX_PENDING_ROWS = 50_000
-# Nothing was written and the file is whole: the caller may try again. Any other error means that nobody knows what the
-# disk holds; after a failed sync the next one may claim success for bytes that are gone (fsyncgate).
-# https://www.sqlite.org/rescode.html
-REFUSALS = frozenset({"SQLITE_BUSY", "SQLITE_FULL"})
-
+# One line of `predictions` or `rejections`, by column. Made by the sender, in whichever thread has time for it.
 Values: TypeAlias = dict[str, object]
-
-
-class LogFailed(StateError):
-    """The log met an I/O error: what became of the row is unknown, and this process writes no more."""
-
-    code = "log-failed"
-
-
-class LogBusy(StateError):
-    """The log took nothing of this request; the same request may be sent again."""
-
-    code = "log-busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +54,8 @@ class LogCounts:
 class Batch:
     """The rows of one request, and the future that its sender waits for."""
 
-    predictions: list[Values]
-    rejections: list[Values]
+    predictions: Sequence[Values]
+    rejections: Sequence[Values]
     committed: asyncio.Future[None]
 
     @property
@@ -107,8 +91,8 @@ class PredictionLog:
         self._thread = threading.Thread(target=self._write_until_closed, name="prediction-log", daemon=True)
         self._thread.start()
 
-    async def append(self, answered: Sequence[Prediction], rejected: Sequence[Rejection] = ()) -> None:
-        """Return once every row is committed.
+    async def append(self, answered: Sequence[Values], rejected: Sequence[Values] = ()) -> None:
+        """Return once every line is committed (`prediction_values`, `rejection_values`).
 
         Raises
         ------
@@ -124,11 +108,7 @@ class PredictionLog:
                 expected=f"at most {MAX_PENDING_ROWS} with those of this request",
                 action="send the request again in a moment",
             )
-        batch = Batch(
-            [prediction_values(p) for p in answered],
-            [rejection_values(r) for r in rejected],
-            self._loop.create_future(),
-        )
+        batch = Batch(answered, rejected, self._loop.create_future())
         self.pending_rows += batch.n_rows
         self._queue.put(batch)
         await batch.committed
@@ -176,8 +156,8 @@ class PredictionLog:
         started = time.perf_counter()
         try:
             with self._database.write() as connection:
-                insert_entries(connection, predictions, [v for batch in group for v in batch.predictions])
-                insert_entries(connection, rejections, [v for batch in group for v in batch.rejections])
+                insert_entries(connection, predictions, [line for batch in group for line in batch.predictions])
+                insert_entries(connection, rejections, [line for batch in group for line in batch.rejections])
         except SQLAlchemyError as error:
             return busy(error) or self.fail(error)
         self._on_commit(time.perf_counter() - started)
@@ -204,11 +184,10 @@ class PredictionLog:
 
 def busy(error: SQLAlchemyError) -> LogBusy | None:
     """Return the refusal that an error of the database stands for, None if the file can no longer be trusted."""
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    if getattr(cause, "sqlite_errorname", None) not in REFUSALS:
+    if not is_refusal(error):
         return None
     return LogBusy(
-        problem=f"the database took no row: {cause}",
+        problem=f"the database took no row: {error}",
         expected="a database that is free, on a disk with room",
         action="send the request again; if it goes on, free disk space or end the process that holds the database",
     )
@@ -243,7 +222,7 @@ def label_from_text(text: str) -> Label:
 
 
 def prediction_values(prediction: Prediction) -> Values:
-    """Return an answered row as the values of its line; the row is JSON, missing markers as they were sent."""
+    """Return an answered row as its line; the row is JSON, missing markers as they were sent."""
     return {
         "id": prediction.id,
         "received_at": prediction.received_at,
@@ -255,7 +234,7 @@ def prediction_values(prediction: Prediction) -> Values:
 
 
 def rejection_values(rejection: Rejection) -> Values:
-    """Return a rejected row as the values of its line."""
+    """Return a rejected row as its line."""
     return {
         "received_at": rejection.received_at,
         "row": rejection.row,
@@ -263,10 +242,10 @@ def rejection_values(rejection: Rejection) -> Values:
     }
 
 
-def insert_entries(connection: Connection, table: Table, entries: Sequence[Values]) -> None:
+def insert_entries(connection: Connection, table: Table, lines: Sequence[Values]) -> None:
     """Insert lines of `predictions` or `rejections` inside the caller's write transaction."""
-    if entries:
-        connection.execute(insert(table), entries)
+    if lines:
+        connection.execute(insert(table), lines)
 
 
 def count_log(connection: Connection) -> LogCounts:

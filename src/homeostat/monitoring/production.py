@@ -9,28 +9,32 @@ from dataclasses import dataclass
 
 import msgspec
 import polars as pl
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+import sqlalchemy
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from homeostat.data.columns import stack_rows
 from homeostat.errors import SourceUnreadable
-from homeostat.records import Columns, Json, Schema
+from homeostat.records import Columns, Json, Row, Schema
 from homeostat.store.database import Database
+from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import labels, predictions
 from homeostat.validation.checks import check_row
+from homeostat.validation.schema import is_label
 
 # Rows stamped in one transaction: the log's writers wait for it, so it is kept short.
 STAMP_BLOCK = 2_000
 
 
-def stamp_rows(database: Database, *, epoch: int) -> int:
+def stamp_rows(database: Database, *, lease: Lease, epoch: int) -> int:
     """Stamp the accepted rows that no loop has seen yet with numbers in the order of the log, and return how many.
 
     The numbers are contiguous and belong to the watch of the release in production now (`epoch`); the database's own
-    sequence is not in commit order.
+    sequence is not in commit order. LeaseHeld if another loop took the lease meanwhile.
     """
     stamped = 0
     while True:
         with database.write() as connection:
+            require_lease(connection, lease)
             query = select(predictions.c.seq).where(predictions.c.observed_seq.is_(None)).order_by(predictions.c.seq)
             fresh = connection.scalars(query.limit(STAMP_BLOCK)).all()
             if not fresh:
@@ -47,12 +51,12 @@ def stamp_rows(database: Database, *, epoch: int) -> int:
 
 def watched_range(connection: Connection, *, epoch: int) -> tuple[int, int] | None:
     """Return the first and last observed number of a watch, None if it has no rows yet."""
-    first, last = connection.execute(
-        select(func.min(predictions.c.observed_seq), func.max(predictions.c.observed_seq)).where(
-            predictions.c.epoch == epoch
-        )
-    ).one()
-    return None if first is None else (first, last)
+    # Two queries: SQLite finds one end of an index at once, but walks through it for both.
+    first, last = (
+        connection.scalar(select(end(predictions.c.observed_seq)).where(predictions.c.epoch == epoch))
+        for end in (func.min, func.max)
+    )
+    return None if first is None or last is None else (first, last)
 
 
 def read_rows(connection: Connection, schema: Schema, *, first: int, last: int) -> Columns:
@@ -61,18 +65,29 @@ def read_rows(connection: Connection, schema: Schema, *, first: int, last: int) 
     Rows that the schema of today no longer accepts, because it was edited since, are left out.
     """
     query = select(predictions.c.row).where(predictions.c.observed_seq.between(first, last))
-    rows = [msgspec.json.decode(row) for row in connection.scalars(query.order_by(predictions.c.observed_seq))]
-    checked = [check_row({f.name: row.get(f.name) for f in schema.features}, schema) for row in rows]
-    return stack_rows([one.row for one in checked if not one.violations], schema)
+    rows = [accept_again(row, schema) for row in connection.scalars(query.order_by(predictions.c.observed_seq))]
+    return stack_rows([row for row in rows if row is not None], schema)
+
+
+def accept_again(content: bytes, schema: Schema) -> Row | None:
+    """Return a stored row as the schema of today has it, None if that no longer accepts it.
+
+    A feature that was added since is missing, one that was removed since is left out.
+    """
+    sent = msgspec.json.decode(content)
+    checked = check_row({f.name: sent.get(f.name) for f in schema.features}, schema)
+    return None if checked.violations else checked.row
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledProduction:
-    """The labelled predictions as a `Source`: each with its id, its features as sent, and its outcome."""
+    """The labelled predictions as a `Source`: each with its id, its features as sent, and its outcome.
+
+    Those that the schema of today no longer accepts, row or outcome, are left out.
+    """
 
     database: Database
     schema: Schema
-    first_seq: int = 0
 
     @property
     def name(self) -> str:
@@ -80,27 +95,30 @@ class LabelledProduction:
         return "production"
 
     def read(self) -> pl.DataFrame:
-        """Return every labelled prediction observed from `first_seq` on, in order.
+        """Return every labelled prediction that a loop has observed, in the order of the log.
 
         Raises
         ------
         SourceUnreadable
-            No prediction has a label yet.
+            No prediction that the schema accepts has a label yet.
         """
         with self.database.read() as connection:
-            rows = list(self._labelled(connection))
-        if not rows:
+            found = [
+                (line.id, accept_again(line.row, self.schema), json.loads(line.label))
+                for line in self._labelled(connection)
+            ]
+        kept = [(id_, row, label) for id_, row, label in found if row and is_label(label, self.schema.target)]
+        if not kept:
             raise SourceUnreadable(
-                problem="no prediction has a label yet",
-                expected="outcomes sent to /v1/labels",
-                action="send the outcomes, then try again",
+                problem=f"none of {len(found)} labelled predictions fits the schema",
+                expected="at least one",
+                action="send outcomes to /v1/labels",
             )
-        cells = [msgspec.json.decode(row.row) for row in rows]
-        frame: dict[str, pl.Series] = {".id": pl.Series([row.id for row in rows])}
+        frame: dict[str, pl.Series] = {".id": pl.Series([id_ for id_, _, _ in kept])}
         for feature in self.schema.features:
             kind = pl.Float64 if feature.kind == "numeric" else pl.String
-            frame[feature.name] = pl.Series([cell.get(feature.name) for cell in cells], dtype=kind, strict=False)
-        frame[self.schema.target.name] = pl.Series([str(json.loads(row.label)) for row in rows])
+            frame[feature.name] = pl.Series([row[feature.name] for _, row, _ in kept], dtype=kind)
+        frame[self.schema.target.name] = pl.Series([str(label) for _, _, label in kept])
         return pl.DataFrame(frame)
 
     def describe(self) -> Json:
@@ -108,11 +126,11 @@ class LabelledProduction:
         with self.database.read() as connection:
             return {"kind": "production", "name": self.name, "labels": count_labels(connection)}
 
-    def _labelled(self, connection: Connection) -> Iterable[Row[tuple[str, bytes, str]]]:
+    def _labelled(self, connection: Connection) -> Iterable[sqlalchemy.Row[tuple[str, bytes, str]]]:
         query = (
             select(predictions.c.id, predictions.c.row, labels.c.label)
             .join(labels, labels.c.prediction == predictions.c.id)
-            .where(predictions.c.observed_seq >= self.first_seq)
+            .where(predictions.c.observed_seq.is_not(None))
             .order_by(predictions.c.observed_seq)
         )
         return connection.execute(query)

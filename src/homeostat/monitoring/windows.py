@@ -8,29 +8,47 @@ from datetime import datetime
 from homeostat.monitoring.drift import detect_drift, report_to_json
 from homeostat.monitoring.drift_checks import append_check, last_checked
 from homeostat.monitoring.production import read_rows, stamp_rows, watched_range
-from homeostat.records import DriftReport, Promotion, Release
+from homeostat.records import Columns, DriftReport, Promotion, Release
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
+from homeostat.store.leases import Lease, require_lease
 from homeostat.validation.profiles import count_rows
 
 
 def watch(
-    database: Database, release: Release, promotion: Promotion, settings: MonitoringSettings, *, now: datetime
+    database: Database,
+    release: Release,
+    promotion: Promotion,
+    settings: MonitoringSettings,
+    *,
+    lease: Lease,
+    now: datetime,
 ) -> list[DriftReport]:
     """Stamp the new rows, check each complete window, store the checks, and return their reports.
 
     Windows are tumbling and begin anew with each promotion; rows beyond the last complete window wait.
+
+    Raises
+    ------
+    LeaseHeld
+        Another loop took the lease meanwhile; what was checked until then stays.
     """
-    stamp_rows(database, epoch=promotion.epoch)
+    stamp_rows(database, lease=lease, epoch=promotion.epoch)
     reports: list[DriftReport] = []
-    while (report := check_next_window(database, release, promotion, settings, now=now)) is not None:
+    while (report := check_next_window(database, release, promotion, settings, lease=lease, now=now)) is not None:
         reports.append(report)
     return reports
 
 
 def check_next_window(
-    database: Database, release: Release, promotion: Promotion, settings: MonitoringSettings, *, now: datetime
+    database: Database,
+    release: Release,
+    promotion: Promotion,
+    settings: MonitoringSettings,
+    *,
+    lease: Lease,
+    now: datetime,
 ) -> DriftReport | None:
     """Check the next window of this watch and return its report, None if it is not complete yet."""
     with database.read() as connection:
@@ -43,9 +61,9 @@ def check_next_window(
         if last > watched[1]:
             return None
         columns = read_rows(connection, release.schema, first=first, last=last)
-    current = count_rows(columns, release.schema, release.profile)
-    report = detect_drift(release.profile, current, alpha=settings.alpha, boundary=settings.boundary)
+    report = judge_window(columns, release, settings)
     with database.write() as connection:
+        require_lease(connection, lease)
         window = (first, last)
         append_check(
             connection, report_to_json(report), epoch=promotion.epoch, window=window, release=release.digest, now=now
@@ -53,3 +71,14 @@ def check_next_window(
         payload = {"window": window, "score": report.score, "boundary": report.boundary, "fired": report.fired}
         append_event(connection, "drift_checked", {**payload, "drifted": list(report.drifted)}, now=now)
     return report
+
+
+def judge_window(columns: Columns, release: Release, settings: MonitoringSettings) -> DriftReport:
+    """Return the report on one window's rows; without any, none of the features is tested and nothing fires.
+
+    A window is empty if the schema was edited and accepts none of its rows any more: the watch must go on behind it.
+    """
+    current = count_rows(columns, release.schema, release.profile)
+    if current.n_rows == 0:
+        return DriftReport((), 0.0, settings.boundary, release.profile.n_rows, 0)
+    return detect_drift(release.profile, current, alpha=settings.alpha, boundary=settings.boundary)

@@ -7,6 +7,7 @@ because no feature's value is an array.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,8 @@ from homeostat.data.columns import stack_rows
 from homeostat.deployment.serving import LiveRelease
 from homeostat.errors import RequestInvalid, RequestTooLarge
 from homeostat.monitoring.metrics import Metrics
-from homeostat.monitoring.predictions import Rejection, new_prediction_id
-from homeostat.records import Json, Prediction, Row, Schema, Violation
+from homeostat.monitoring.predictions import Rejection, Values, new_prediction_id, prediction_values, rejection_values
+from homeostat.records import Json, Label, Prediction, Row, Schema, Violation
 from homeostat.validation.checks import check_row
 from homeostat.validation.schema import class_label
 from homeostat.web.bodies import decode_json, kind_of, read_body, show
@@ -39,12 +40,18 @@ NO_ANSWER = Violation("", None, "answer", "a row that the model has an answer to
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What becomes of the rows of one request: `answers` has one object for each row, in order."""
+class Reply:
+    """What a request is answered with once its lines are kept: `answer`, or `problem` if there is one.
 
-    predictions: Sequence[Prediction]
-    rejections: Sequence[Rejection]
-    answers: Sequence[Json]
+    `labels` and `violations` count the answered rows by label, and the broken rules by column and rule.
+    """
+
+    predicted: Sequence[Values]
+    rejected: Sequence[Values]
+    labels: Counter[Label]
+    violations: Counter[tuple[str, str]]
+    answer: bytes
+    problem: Problem | None
 
 
 def add_predict(app: FastAPI, worker: Worker) -> None:
@@ -56,22 +63,21 @@ def add_predict(app: FastAPI, worker: Worker) -> None:
         body = await read_body(request, limit_bytes=limits.max_body_bytes)
         now = datetime.now(UTC)
         if len(body) > THREAD_BYTES:
-            judged, single = await asyncio.to_thread(judge, body, live, max_rows=limits.max_rows, now=now)
+            reply = await asyncio.to_thread(judge, body, live, max_rows=limits.max_rows, now=now)
         else:
-            judged, single = judge(body, live, max_rows=limits.max_rows, now=now)
-        await worker.log.append(judged.predictions, judged.rejections)
-        count(judged, live.schema, worker.metrics)
-        if single and judged.rejections:
-            return refuse(request, rejected_row(judged.answers[0]["rejected"]))
-        answer = judged.answers[0] if single else {"predictions": judged.answers}
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+            reply = judge(body, live, max_rows=limits.max_rows, now=now)
+        await worker.log.append(reply.predicted, reply.rejected)
+        count(reply, live.schema, worker.metrics)
+        if reply.problem is not None:
+            return refuse(request, reply.problem)
+        return Response(reply.answer, media_type="application/json")
 
     description = describe_predict(worker.project.schema)
     app.post("/v1/predict", **description)(predict)
 
 
-def judge(body: bytes, live: LiveRelease, *, max_rows: int, now: datetime) -> tuple[Judged, bool]:
-    """Return what becomes of the rows in a body, and whether it is a single row.
+def judge(body: bytes, live: LiveRelease, *, max_rows: int, now: datetime) -> Reply:
+    """Return what the rows in a body, received at `now`, are answered with.
 
     Raises
     ------
@@ -84,8 +90,8 @@ def judge(body: bytes, live: LiveRelease, *, max_rows: int, now: datetime) -> tu
     try:
         rows = parse_batch(document, live.schema, max_rows=max_rows)
         if rows is None:
-            return judge_rows([parse_row(document, "the body")], live, now=now), True
-        return judge_rows(rows, live, now=now), False
+            return reply_to_row(judge_rows([parse_row(document, "the body")], live, now=now)[0])
+        return reply_to_batch(judge_rows(rows, live, now=now))
     except RecursionError as error:
         raise RequestInvalid(
             problem="the body is nested too deeply", expected="rows of plain values", action="send plain values"
@@ -125,24 +131,21 @@ def invalid(problem: str, expected: str) -> RequestInvalid:
     return RequestInvalid(problem=problem, expected=expected, action='send {"column": value, ...} or {"rows": [...]}')
 
 
-def judge_rows(rows: Sequence[Mapping[str, object]], live: LiveRelease, *, now: datetime) -> Judged:
-    """Return what becomes of each row, received at `now`; all accepted ones are scored in one call of the graph."""
+def judge_rows(
+    rows: Sequence[Mapping[str, object]], live: LiveRelease, *, now: datetime
+) -> list[Prediction | Rejection]:
+    """Return what becomes of each row, in order; all accepted ones are scored in one call of the graph."""
     checked = [check_row(bound_unknown(row, live.schema), live.schema) for row in rows]
-    probabilities = iter(score([c.row for c in checked if not c.violations], live))
-    predictions: list[Prediction] = []
-    rejections: list[Rejection] = []
-    answers: list[Json] = []
-    for row, judged in zip(rows, checked, strict=True):
-        probability = math.nan if judged.violations else next(probabilities)
+    probabilities = iter(score([one.row for one in checked if not one.violations], live))
+    judged: list[Prediction | Rejection] = []
+    for row, one in zip(rows, checked, strict=True):
+        probability = math.nan if one.violations else next(probabilities)
         if math.isfinite(probability):
-            prediction = predict_row(judged.row, probability, live, now=now)
-            predictions.append(prediction)
-            answers.append(answer_of(prediction))
+            judged.append(predict_row(one.row, probability, live, now=now))
         else:
-            rejected = [violation_to_json(v) for v in judged.violations or (NO_ANSWER,)]
-            rejections.append(Rejection(now, msgspec.json.encode(row), rejected))
-            answers.append({"rejected": rejected})
-    return Judged(predictions, rejections, answers)
+            violations = [violation_to_json(violation) for violation in one.violations or (NO_ANSWER,)]
+            judged.append(Rejection(now, msgspec.json.encode(row), violations))
+    return judged
 
 
 def bound_unknown(row: Mapping[str, object], schema: Schema) -> Mapping[str, object]:
@@ -165,13 +168,40 @@ def predict_row(row: Row, probability: float, live: LiveRelease, *, now: datetim
     return Prediction(new_prediction_id(now), now, live.digest, row, probability, label)
 
 
-def answer_of(prediction: Prediction) -> Json:
-    """Return the answer for one accepted row."""
+def reply_to_row(judged: Prediction | Rejection) -> Reply:
+    """Return the reply to a single row: a rejected one is a problem."""
+    problem = rejected_row(judged.violations) if isinstance(judged, Rejection) else None
+    return prepare_reply([judged], answer_to(judged), problem)
+
+
+def reply_to_batch(judged: Sequence[Prediction | Rejection]) -> Reply:
+    """Return the reply to a batch: each row in its place."""
+    return prepare_reply(judged, {"predictions": [answer_to(one) for one in judged]}, None)
+
+
+def prepare_reply(judged: Sequence[Prediction | Rejection], answer: Json, problem: Problem | None) -> Reply:
+    """Return a reply with everything done that takes time in a large batch."""
+    predictions = [one for one in judged if isinstance(one, Prediction)]
+    rejections = [one for one in judged if isinstance(one, Rejection)]
+    return Reply(
+        [prediction_values(one) for one in predictions],
+        [rejection_values(one) for one in rejections],
+        Counter(one.label for one in predictions),
+        Counter((violation["column"], violation["rule"]) for one in rejections for violation in one.violations),
+        msgspec.json.encode(answer),
+        problem,
+    )
+
+
+def answer_to(judged: Prediction | Rejection) -> Json:
+    """Return what one row is answered with."""
+    if isinstance(judged, Rejection):
+        return {"rejected": judged.violations}
     return {
-        "id": prediction.id,
-        "probability": prediction.probability,
-        "label": prediction.label,
-        "release": prediction.release,
+        "id": judged.id,
+        "probability": judged.probability,
+        "label": judged.label,
+        "release": judged.release,
     }
 
 
@@ -200,10 +230,9 @@ def rejected_row(rejected: Sequence[Json]) -> Problem:
     )
 
 
-def count(judged: Judged, schema: Schema, metrics: Metrics) -> None:
-    """Count the rows of a request that is stored."""
-    columns = {feature.name for feature in schema.features}
-    for prediction in judged.predictions:
-        metrics.predictions.labels(str(prediction.label)).inc()
-    for rejection in judged.rejections:
-        metrics.count_rejection(rejection.violations, columns)
+def count(reply: Reply, schema: Schema, metrics: Metrics) -> None:
+    """Count the rows of a request that are kept."""
+    for label, n_rows in reply.labels.items():
+        metrics.predictions.labels(str(label)).inc(n_rows)
+    metrics.rejected.inc(len(reply.rejected))
+    metrics.count_violations(reply.violations, {feature.name for feature in schema.features})

@@ -17,8 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from homeostat.errors import HomeostatError, ReleaseMissing, RequestInvalid, RequestTooLarge
-from homeostat.monitoring.predictions import LogBusy, LogFailed
+from homeostat.errors import HomeostatError, LogBusy, LogFailed, ReleaseMissing, RequestInvalid, RequestTooLarge
 from homeostat.records import Json
 
 MEDIA_TYPE = "application/problem+json"

@@ -1,0 +1,207 @@
+"""The process: where it may listen, what it prints, how it stops, and that nothing answered is ever lost."""
+
+import asyncio
+import resource
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from homeostat.errors import SettingsInvalid
+from homeostat.project import Project, open_project
+from homeostat.web.server import EXIT_LOG_FAILED, listen, run
+from homeostat.web.worker import Worker
+
+Row = dict[str, Any]
+Start = Callable[[], tuple[subprocess.Popen[str], str]]
+N_KILLS = 5
+N_SENDERS = 8
+
+
+def kept_ids(folder: Path) -> list[str]:
+    """Return every id of the log, as a reader that is none of our code finds them."""
+    with sqlite3.connect(folder / ".homeostat" / "homeostat.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return [line[0] for line in connection.execute("SELECT id FROM predictions ORDER BY seq")]
+
+
+class Senders:
+    """Threads that send one row after the other until told to stop, and note every answer."""
+
+    def __init__(self, address: str, row: Row) -> None:
+        self.acknowledged: list[str] = []
+        self.releases: set[str] = set()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(address, row)) for _ in range(N_SENDERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, address: str, row: Row) -> None:
+        with httpx.Client(base_url=address, timeout=30) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post("/v1/predict", json=row)
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    return
+                if answer.status_code == 200:
+                    self.acknowledged.append(answer.json()["id"])
+                    self.releases.add(answer.json()["release"])
+                else:
+                    self.failures.append(answer.text)
+
+
+def test_the_process_prints_its_address_and_nothing_else(start_process: Start, row: Row) -> None:
+    process, address = start_process()
+
+    assert httpx.post(f"{address}/v1/predict", json=row).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate() == ("", "")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_drains_and_exits_with_0(
+    start_process: Start, trained_project: Path, row: Row, sent: signal.Signals
+) -> None:
+    process, address = start_process()
+    senders = Senders(address, row)
+    time.sleep(0.5)
+
+    process.send_signal(sent)
+    assert process.wait(30) == 0
+
+    senders.stop()
+    assert len(senders.acknowledged) > 50
+    assert sorted(senders.acknowledged) == sorted(kept_ids(trained_project))
+
+
+def test_no_acknowledged_row_is_lost_when_the_process_is_killed_under_load(
+    start_process: Start, trained_project: Path, row: Row
+) -> None:
+    acknowledged: list[str] = []
+    for kill in range(N_KILLS):
+        process, address = start_process()
+        senders = Senders(address, row)
+        time.sleep(0.2 + 0.13 * kill)
+        process.kill()
+        senders.stop()
+        acknowledged += senders.acknowledged
+
+    kept = kept_ids(trained_project)
+    assert len(acknowledged) > 50 * N_KILLS
+    assert set(acknowledged) <= set(kept)
+    assert len(kept) == len(set(kept))
+
+
+def test_no_request_fails_while_releases_are_replaced(
+    start_process: Start, promote_copy: Callable[[str], str], row: Row
+) -> None:
+    _, address = start_process()
+    senders = Senders(address, row)
+
+    for place in range(10):
+        last = promote_copy(f"swap {place}")
+        time.sleep(0.5)
+    senders.stop()
+
+    assert senders.failures == []
+    assert last in senders.releases
+    assert len(senders.releases) >= 8
+
+
+def test_a_disk_that_fails_ends_the_process_with_its_code(
+    start_process: Start, trained_project: Path, row: Row
+) -> None:
+    process, address = start_process()
+    senders = Senders(address, row)
+    time.sleep(0.3)
+
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, 1))
+    assert process.wait(30) == EXIT_LOG_FAILED
+    senders.stop()
+
+    assert any("log-failed" in failure for failure in senders.failures)
+    assert set(senders.acknowledged) <= set(kept_ids(trained_project))
+
+
+def test_after_a_failed_disk_a_new_process_recovers(start_process: Start, row: Row) -> None:
+    process, address = start_process()
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, 1))
+    assert httpx.post(f"{address}/v1/predict", json=row).status_code == 503
+    process.wait(30)
+
+    _, address = start_process()
+
+    assert httpx.get(f"{address}/readyz").status_code == 200
+    assert httpx.post(f"{address}/v1/predict", json=row).status_code == 200
+
+
+def test_a_worker_whose_log_failed_is_not_ready(project: Project) -> None:
+    async def obstacles() -> list[str]:
+        async with Worker(project) as worker:
+            worker.log.fail(OSError("no space"))
+            return worker.find_obstacles()
+
+    assert asyncio.run(obstacles()) == ["the log met an I/O error"]
+
+
+def test_the_process_loads_nothing_that_trains(trained_project: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from homeostat.project import open_project;"
+        "from homeostat.web.server import build_server\n"
+        f"with open_project(Path({str(trained_project)!r})) as p: build_server(p)\n"
+        "print(sorted({'polars','scipy','lightgbm','sklearn','mlflow','pandas','onnx','optuna'} & set(sys.modules)))"
+    )
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org", "127.0.0.1.example.org", ""])  # noqa: S104  refused
+def test_without_keys_the_service_listens_on_this_machine_only(host: str) -> None:
+    with pytest.raises(SettingsInvalid, match="this machine only"):
+        listen(host, 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost"])
+def test_every_loopback_address_may_be_listened_on(host: str) -> None:
+    with listen(host, 0) as listener:
+        assert listener.getsockname()[0].startswith("127.")
+
+
+def test_a_port_that_is_taken_is_refused_by_name(trained_project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(SettingsInvalid, match=f"127.0.0.1:{port}"):
+            run(trained_project, port=port)
+
+
+def test_a_project_without_a_release_is_served_but_not_ready(
+    start_process: Start, trained_project: Path, row: Row
+) -> None:
+    with open_project(trained_project) as project, project.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM promotions")
+
+    _, address = start_process()
+
+    assert httpx.get(f"{address}/livez").status_code == 200
+    assert httpx.get(f"{address}/readyz").status_code == 503
+    answer = httpx.post(f"{address}/v1/predict", json=row)
+    assert (answer.status_code, answer.json()["code"]) == (503, "release-missing")
+    assert int(answer.headers["retry-after"]) > 0
