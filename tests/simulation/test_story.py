@@ -1,0 +1,106 @@
+"""The demonstration's promises: over five clinics without the wire, and once as the whole command."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from homeostat.data.columns import unstack_rows
+from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.registry import current_promotion, list_promotions
+from homeostat.loop import tick
+from homeostat.monitoring.drift_checks import list_drift_checks
+from homeostat.monitoring.labels import LabelItem, record_labels
+from homeostat.monitoring.predictions import insert_entries, new_prediction_id, prediction_values
+from homeostat.project import Project, open_project
+from homeostat.records import Columns, Prediction
+from homeostat.simulation.cohort import AGED, Labels, draw_aged, draw_ordinary
+from homeostat.simulation.demo import meet_clinic
+from homeostat.store.tables import predictions
+from homeostat.training.evaluation import auc
+from homeostat.training.scoring import Graph
+
+WINDOW = 200
+SEEDS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one clinic's life left: its checks by watch, who was in production, and both AUCs on fresh rows."""
+
+    before: list[bool]
+    aged: list[bool]
+    named: set[str]
+    after: list[bool]
+    releases: list[str]
+    auc: list[float]
+
+
+def answer(project: Project, columns: Columns, outcomes: Labels | None) -> None:
+    """Put rows into the log as the service would, with their outcomes if they have arrived."""
+    now = datetime.now(UTC)
+    with project.database.write() as connection:
+        promotion = current_promotion(connection)
+        assert promotion is not None
+        release = open_release(find_release(promotion.release, project.blobs))
+        scores = Graph(release.graph, release.schema).score(columns)
+        answered = [
+            Prediction(new_prediction_id(now), now, release.digest, row, float(score), int(score >= 0.5))
+            for row, score in zip(unstack_rows(columns), scores, strict=True)
+        ]
+        insert_entries(connection, predictions, [prediction_values(one) for one in answered])
+    if outcomes is not None:
+        items = [LabelItem(one.id, int(label)) for one, label in zip(answered, outcomes, strict=True)]
+        record_labels(project.database, items, target=project.schema.target, source="clinic", now=now)
+
+
+def live(project: Project, seed: int) -> Life:
+    """Live through an ordinary month, the ageing of the population, one retraining and what follows."""
+    rng = np.random.default_rng(seed)
+    clinic = meet_clinic(project)
+    answer(project, draw_ordinary(clinic, 4 * WINDOW, rng)[0], None)
+    list(tick(project))
+    columns, outcomes = draw_aged(clinic, 8 * WINDOW, rng)
+    answer(project, {name: v[: 4 * WINDOW] for name, v in columns.items()}, outcomes[: 4 * WINDOW])
+    list(tick(project))
+    answer(project, {name: v[4 * WINDOW :] for name, v in columns.items()}, None)
+    list(tick(project))
+    fresh, truth = draw_aged(clinic, 20_000, rng)
+    with project.database.read() as connection:
+        first, second = list_drift_checks(connection, epoch=1), list_drift_checks(connection, epoch=2)
+        digests = [promotion.release for promotion in list_promotions(connection)]
+    releases = [open_release(find_release(digest, project.blobs)) for digest in digests]
+    return Life(
+        before=[check["fired"] for check in first[:4]],
+        aged=[check["fired"] for check in first[4:]],
+        named={f["name"] for f in first[4]["report"]["features"] if f["drifted"]},
+        after=[check["fired"] for check in second],
+        releases=digests,
+        auc=[auc(truth, Graph(one.graph, one.schema).score(fresh).astype(np.float64)) for one in releases],
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_shift_brings_exactly_one_retraining_and_a_better_model(trained_project: Path, seed: int) -> None:
+    with open_project(trained_project) as project:
+        life = live(project, seed)
+
+    assert life.before == [False] * 4
+    assert life.aged == [True] * 4
+    assert life.named >= set(AGED)
+    assert len(life.releases) == 2
+    assert life.after == [False] * 4
+    assert life.auc[1] > life.auc[0]
+
+
+def test_the_demonstration_holds_its_own_claims(pima_path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "homeostat", "demo", "--seed", "11", "--folder", str(tmp_path / "demo")]
+    done = subprocess.run([*command, "--data", str(pima_path)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✗" not in done.stdout
+    assert (tmp_path / "demo" / "report.html").read_text().startswith("<!doctype html>")
