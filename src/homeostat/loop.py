@@ -20,16 +20,17 @@ from homeostat.deployment.registry import (
     promote,
     register_release,
 )
-from homeostat.errors import HomeostatError, LeaseHeld
+from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
 from homeostat.monitoring.drift_checks import change_point, list_drift_checks
-from homeostat.monitoring.windows import watch
+from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.windows import watch, window_is_complete
 from homeostat.project import Project
-from homeostat.records import Decision, Json
+from homeostat.records import Decision, Json, Promotion
 from homeostat.retraining.attempt import run_part
 from homeostat.retraining.comparison import compare
 from homeostat.retraining.cycles import HAND, Cycle, close_cycle, find_open_cycle, open_cycle, store_step
-from homeostat.retraining.facts import gather_facts, gather_watch, judging_labels
-from homeostat.retraining.policy import decide
+from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch, judging_labels
+from homeostat.retraining.policy import decide, stay
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.retraining.triggers import propose
 from homeostat.store.events import append_event, latest_event
@@ -86,6 +87,9 @@ def step_snapshot(turn: Turn) -> Json:
         champion = current_promotion(connection)
         epoch = champion.epoch if champion else 0
         moved = change_point(list_drift_checks(connection, epoch=epoch))
+    if champion is not None:
+        # Only stamped rows are read, and a training by hand can come before any loop has seen one.
+        stamp_rows(turn.project.database, lease=turn.lease, epoch=epoch)
     hand = turn.cycle.trigger == HAND
     snapshot = take_snapshot(turn.project, champion=champion, reload_files=hand, change_point=moved)
     lineage = snapshot.lineage
@@ -106,7 +110,7 @@ def step_fit(turn: Turn) -> Json:
 def step_track(turn: Turn) -> Json:
     """Record the attempt in the experiment manager, and register the release."""
     fitted, snapshot = turn.recall("fit"), turn.recall("snapshot")["snapshot"]
-    tracked = turn.run_part("track", {"release": fitted["release"], "snapshot": snapshot})
+    tracked = tell_tracking(turn, "track", {"release": fitted["release"], "snapshot": snapshot})
     with turn.project.database.write() as connection:
         require_lease(connection, turn.lease)
         registered = register_release(
@@ -115,7 +119,7 @@ def step_track(turn: Turn) -> Json:
             snapshot=snapshot,
             family=fitted["family"],
             metrics=fitted["metrics"] | {"labels_seen": turn.recall("snapshot")["labels_seen"]},
-            run_id=tracked["run_id"],
+            run_id=tracked.get("run_id"),
             now=turn.now,
         )
     return {**tracked, "number": registered.number}
@@ -126,19 +130,16 @@ def step_gate(turn: Turn) -> Json:
     with turn.project.database.read() as connection:
         champion = current_promotion(connection)
         judging = judging_labels(connection, turn.project, champion) if champion else {}
-    judged_by_recent = champion is not None and (turn.cycle.trigger != HAND or bool(judging))
+    # What a person asked for is judged by recent rows if they suffice; what the loop decided needs them.
+    enough = len(judging) >= turn.project.settings.retraining.min_recent
+    judged_by_recent = champion is not None and (turn.cycle.trigger != HAND or enough)
     verdict = compare(
         turn.project,
         challenger=turn.recall("fit")["release"],
         champion=champion.release if champion else None,
         recent_ids=frozenset(judging) if judged_by_recent else None,
     )
-    result = gate_to_json(verdict) | {"epoch": champion.epoch if champion else 0}
-    with turn.project.database.write() as connection:
-        require_lease(connection, turn.lease)
-        payload = {"release": turn.recall("fit")["release"], "passed": verdict.passed, "criteria": result["criteria"]}
-        append_event(connection, "gate", payload, now=turn.now)
-    return result
+    return gate_to_json(verdict) | {"epoch": champion.epoch if champion else 0}
 
 
 def step_promote(turn: Turn) -> Json:
@@ -162,8 +163,27 @@ def step_promote(turn: Turn) -> Json:
 
 def step_mirror(turn: Turn) -> Json:
     """Point MLflow's alias at the release in production."""
-    request = {"release": turn.recall("fit")["release"], "run_id": turn.recall("track")["run_id"]}
-    return turn.run_part("mirror", request)
+    run_id = turn.recall("track").get("run_id")
+    if run_id is None:
+        return {"problem": "the attempt has no run"}
+    return tell_tracking(turn, "mirror", {"release": turn.recall("fit")["release"], "run_id": run_id})
+
+
+def tell_tracking(turn: Turn, part: str, request: Json) -> Json:
+    """Run a part that speaks to the experiment manager; if that fails, say so in the log and go on without.
+
+    MLflow holds what people compare. It decides nothing, so it must not stand between a release and production.
+    """
+    try:
+        return turn.run_part(part, request)
+    except LeaseHeld:
+        raise
+    except HomeostatError as error:
+        with turn.project.database.write() as connection:
+            require_lease(connection, turn.lease)
+            payload = {"cycle": turn.cycle.id, "part": part, "problem": error.problem}
+            append_event(connection, "tracking_failed", payload, now=turn.now)
+        return {"problem": error.problem}
 
 
 STEPS: Mapping[str, Callable[[Turn], Json]] = {
@@ -207,18 +227,40 @@ def run_step(turn: Turn) -> Advance:
     except LeaseHeld:
         raise
     except HomeostatError as error:
-        with turn.project.database.write() as connection:
-            require_lease(connection, turn.lease)
-            close_cycle(connection, turn.cycle, outcome="failed", sentence=str(error), now=turn.now)
+        fail_cycle(turn, error)
         raise
+    except Exception as error:
+        # Whatever a step meets ends its cycle: left open, the loop would run into it for ever and watch nothing.
+        failure = TrainingFailed(
+            problem=f"step {step} met {type(error).__name__}: {error}",
+            expected="a step that ends",
+            action="mend the cause, then run `homeostat train`; production is as it was",
+        )
+        fail_cycle(turn, failure)
+        raise failure from error
     following = ORDER[ORDER.index(step) + 1] if step != ORDER[-1] else None
     sentence, outcome = describe_step(turn.cycle, step, left)
     with turn.project.database.write() as connection:
         require_lease(connection, turn.lease)
         store_step(connection, turn.cycle, left, following=None if outcome else following)
+        if step == "gate":
+            record_verdict(connection, turn, left)
         if outcome:
             close_cycle(connection, turn.cycle, outcome=outcome, sentence=sentence, now=turn.now)
     return Advance(sentence, idle=False, outcome=outcome)
+
+
+def fail_cycle(turn: Turn, error: HomeostatError) -> None:
+    """Close the cycle as failed, with the reason in the log."""
+    with turn.project.database.write() as connection:
+        require_lease(connection, turn.lease)
+        close_cycle(connection, turn.cycle, outcome="failed", sentence=str(error), now=turn.now)
+
+
+def record_verdict(connection: Connection, turn: Turn, verdict: Json) -> None:
+    """Append the gate's verdict to the event log, in the transaction that ends the step: once, whatever was killed."""
+    payload = {"release": turn.recall("fit")["release"], "passed": verdict["passed"], "criteria": verdict["criteria"]}
+    append_event(connection, "gate", payload, now=turn.now)
 
 
 def describe_step(cycle: Cycle, step: str, left: Json) -> tuple[str, str | None]:
@@ -237,8 +279,10 @@ def describe_step(cycle: Cycle, step: str, left: Json) -> tuple[str, str | None]
         return f"Release {release} is in production (epoch {left['epoch']}).", None
     if step == "mirror":
         epoch = cycle.record["promote"]["epoch"]
-        return f"Release {release} is in production since epoch {epoch}, and MLflow's alias follows.", "promoted"
-    return f"Release {release}: {'packed' if step == 'fit' else 'recorded and registered'}.", None
+        alias = "MLflow's alias follows" if "problem" not in left else f"MLflow's alias does not: {left['problem']}"
+        return f"Release {release} is in production since epoch {epoch}; {alias}.", "promoted"
+    trouble = f", but MLflow failed: {left['problem']}" if "problem" in left else ""
+    return f"Release {release}: {'packed' if step == 'fit' else 'recorded and registered'}{trouble}.", None
 
 
 def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
@@ -247,20 +291,30 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
         promotion = current_promotion(connection)
     if promotion is None:
         return Advance("Nothing is in production yet: run `homeostat train`.", idle=True)
-    release = open_release(find_release(promotion.release, project.blobs))
-    watch(project.database, release, promotion, project.settings.monitoring, now=now)
+    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
+    if window_is_complete(project.database, promotion, project.settings.monitoring):
+        # Opened only now: verifying every byte of a large release each second would keep a core busy.
+        release = open_release(find_release(promotion.release, project.blobs))
+        watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=now)
+    # Gathered before the write transaction: the log's writers would wait for it.
+    with project.database.read() as connection:
+        decision = consider(connection, project, promotion, now=now)
     with project.database.write() as connection:
         require_lease(connection, lease)
-        proposals = propose(
-            gather_watch(connection, promotion, now=now), project.settings.monitoring, project.settings.retraining
-        )
-        facts = gather_facts(connection, project, promotion, now=now)
-        decision = decide(proposals, facts, project.settings.retraining)
         record_decision(connection, decision, now=now)
         if decision.action == "retrain":
             trigger = str(decision.trigger)
             open_cycle(connection, trigger=trigger, reason=decision.sentence, step=ORDER[0], now=now)
     return Advance(decision.sentence, idle=decision.action != "retrain", decision=decision)
+
+
+def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:
+    """Hear the triggers and decide."""
+    watched = gather_watch(connection, promotion, now=now)
+    proposals = propose(watched, project.settings.monitoring, project.settings.retraining)
+    if not proposals:
+        return stay(describe_quiet(watched.checks, project.settings.monitoring.window))
+    return decide(proposals, gather_facts(connection, project, promotion, now=now), project.settings.retraining)
 
 
 def record_decision(connection: Connection, decision: Decision, *, now: datetime) -> None:
@@ -271,14 +325,16 @@ def record_decision(connection: Connection, decision: Decision, *, now: datetime
         append_event(connection, "decision", payload, now=now)
 
 
-def begin_by_hand(project: Project, *, reason: str) -> None:
-    """Open a cycle that a person asked for; one that is open already is gone on with instead."""
-    now = datetime.now(UTC)
-    lease = take_lease(project.database, now=now)
+def begin_by_hand(project: Project, *, reason: str) -> bool:
+    """Open a cycle that a person asked for, and return whether it was opened: one may be under way already.
+
+    It needs no lease: whichever loop acts on the project turns it.
+    """
     with project.database.write() as connection:
-        require_lease(connection, lease)
-        if find_open_cycle(connection) is None:
-            open_cycle(connection, trigger=HAND, reason=reason, step=ORDER[0], now=now)
+        if find_open_cycle(connection) is not None:
+            return False
+        open_cycle(connection, trigger=HAND, reason=reason, step=ORDER[0], now=datetime.now(UTC))
+        return True
 
 
 def tick(project: Project) -> Iterator[Advance]:

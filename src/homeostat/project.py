@@ -3,6 +3,7 @@
 Not here: any stage. Everything that acts on a project is handed one of these.
 """
 
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from homeostat.errors import ProjectMissing, SettingsInvalid
 from homeostat.records import Feature, Schema, Target
 from homeostat.settings import FILE_NAME, Settings, override, parse_settings
 from homeostat.store.blobs import FolderBlobs
-from homeostat.store.database import Database, make_parent
+from homeostat.store.database import Database, make_parent, resolve_url
 from homeostat.validation.schema import freeze_schema
 
 
@@ -60,7 +61,7 @@ def schema_of(settings: Settings) -> Schema:
     """Return the frozen schema that the settings declare."""
     features = []
     for name, feature in settings.features.items():
-        low, high = feature.range or (None, None)
+        low, high = (end if math.isfinite(end) else None for end in feature.range or (math.nan, math.nan))
         features.append(Feature(name, feature.kind, feature.unit, low, high, feature.missing))
     negative, positive = settings.project.target_values
     return freeze_schema(features, Target(settings.project.target, negative, positive))
@@ -99,11 +100,3 @@ def read_settings(project: Path, environment: Mapping[str, str] | None = None) -
             action="mend the line, or run `homeostat init` again",
         ) from error
     return parse_settings(override(document, os.environ if environment is None else environment))
-
-
-def resolve_url(url: str, project: Path) -> str:
-    """Return a SQLite URL with its path made absolute from the project folder; other URLs unchanged."""
-    prefix = "sqlite:///"
-    if url.startswith(prefix) and not url.startswith(prefix + "/"):
-        return prefix + str((project / url.removeprefix(prefix)).resolve())
-    return url

@@ -226,8 +226,8 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the challenger may be promoted."""
-        return all(c.passed for c in self.criteria)
+        """Whether the challenger may be promoted: every criterion passed, and there was one."""
+        return bool(self.criteria) and all(c.passed for c in self.criteria)
 
 
 @dataclass(frozen=True, slots=True)

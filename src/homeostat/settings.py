@@ -4,6 +4,7 @@ Not here: reading the file (`homeostat.project`), or what the features mean to t
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,6 +15,19 @@ from homeostat.errors import SettingsInvalid
 
 FILE_NAME = "homeostat.toml"
 VARIABLE_PREFIX = "HOMEOSTAT_"
+# How pydantic says it, and how the reader of a TOML file says it.
+WORDS = (
+    ("^Input should be ", ""),
+    ("^Tuple should have ", "a list of "),
+    ("^Dictionary should have ", "a table of "),
+    ("^String should have ", "text of "),
+    ("^String should match pattern ", "text that matches "),
+    (" after validation, not", ", not"),
+    ("a valid tuple", "a list"),
+    (r"a valid dictionary or instance of \w+", "a table"),
+    ("a valid dictionary", "a table"),
+    ("a valid string", "text"),
+)
 
 
 class Section(BaseModel):
@@ -115,12 +129,25 @@ def parse_settings(document: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        first, *others = error.errors()
         path = [str(part) for part in first["loc"]]
-        raise describe(path, first["type"], first["msg"], first["input"]) from error
+        messages = [first["msg"]]
+        if len(path) > 1 and isinstance(first["loc"][-2], int):
+            # An entry of a list that may have several types: pydantic names each of them, as if it were a key.
+            path.pop()
+            messages += [other["msg"] for other in others if other["loc"][:-1] == first["loc"][:-1]]
+        expected = " or ".join(in_words(message) for message in messages)
+        raise describe(path, first["type"], expected, first["input"]) from error
 
 
-def describe(path: list[str], kind: str, message: str, value: object) -> SettingsInvalid:
+def in_words(message: str) -> str:
+    """Return what pydantic expects as it is called in a TOML file."""
+    for pattern, words in WORDS:
+        message = re.sub(pattern, words, message)
+    return message
+
+
+def describe(path: list[str], kind: str, expected: str, value: object) -> SettingsInvalid:
     """Return the three-part error for one finding of pydantic."""
     where = ".".join(path)
     if kind == "extra_forbidden":
@@ -133,10 +160,11 @@ def describe(path: list[str], kind: str, message: str, value: object) -> Setting
         )
     if kind == "missing":
         return SettingsInvalid(problem=f"{where} is missing", expected="a value", action=f"add it to {FILE_NAME}")
+    variable = f"{VARIABLE_PREFIX}{path[0]}__{path[1]}".upper() if len(path) > 1 and path[0] != "features" else ""
     return SettingsInvalid(
         problem=f"{where} is {value!r}",
-        expected=message.removeprefix("Input should be "),
-        action=f"correct it in {FILE_NAME}",
+        expected=expected,
+        action=f"correct it in {FILE_NAME}" + (f", or in {variable} if that is set" if variable else ""),
     )
 
 
@@ -159,8 +187,9 @@ def override(document: Mapping[str, Any], environment: Mapping[str, str]) -> dic
     merged |= {key: value for key, value in document.items() if not isinstance(value, Mapping)}
     for variable, text in environment.items():
         section, _, key = variable.removeprefix(VARIABLE_PREFIX).lower().partition("__")
-        if variable.startswith(VARIABLE_PREFIX) and key:
-            merged.setdefault(section, {})[key] = read_value(text)
+        table = merged.setdefault(section, {}) if variable.startswith(VARIABLE_PREFIX) and key else None
+        if isinstance(table, dict):
+            table[key] = read_value(text)
     return merged
 
 

@@ -10,7 +10,7 @@ import pytest
 from homeostat.deployment.artifacts import KIND, MANIFEST, find_release, read_verified, release_digest, render_manifest
 from homeostat.deployment.registry import current_promotion, promote, register_release, require_production
 from homeostat.project import Project, open_project
-from homeostat.records import GateResult
+from homeostat.records import Criterion, GateResult
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def put_in_production(project: Project) -> Callable[[str], int]:
             register_release(connection, digest, snapshot="s", family="f", metrics={}, run_id=None, now=now)
             current = current_promotion(connection)
         epoch = current.epoch if current else 0
-        verdict = GateResult(())
+        verdict = GateResult((Criterion("test", passed=True, sentence="let in by a test", figures={}),))
         promote(project.database, digest, gate=verdict, expected_epoch=epoch, actor="test", reason="test", now=now)
         return epoch + 1
 

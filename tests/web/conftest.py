@@ -14,7 +14,7 @@ import pytest
 from homeostat.deployment.artifacts import find_release, open_release, pack_release
 from homeostat.deployment.registry import promote, register_release, require_production
 from homeostat.project import Project, open_project
-from homeostat.records import GateResult
+from homeostat.records import Criterion, GateResult
 from homeostat.web.server import Server, build_server, listen
 
 START_S = 30
@@ -123,5 +123,5 @@ def promote_digest(project: Project, digest: str, *, epoch: int, now: datetime) 
     """Register and promote a digest past every gate."""
     with project.database.write() as connection:
         register_release(connection, digest, snapshot="s", family="f", metrics={}, run_id=None, now=now)
-    verdict = GateResult(())
+    verdict = GateResult((Criterion("test", passed=True, sentence="let in by a test", figures={}),))
     promote(project.database, digest, gate=verdict, expected_epoch=epoch, actor="test", reason="test", now=now)

@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat import __version__
-from homeostat.errors import HomeostatError, error_to_json
+from homeostat.errors import HomeostatError, StateError, error_to_json
 
-# Command name to module: importing all of them would take a second before the first letter is printed.
+# Command name to module and summary: importing all of them would take seconds before the first letter of help.
 MODULES = {
-    "demo": "demo",
-    "init": "project",
-    "check": "project",
-    "status": "project",
-    "train": "train",
-    "runs": "train",
-    "up": "serve",
-    "serve": "serve",
-    "loop": "loop",
-    "tick": "loop",
-    "drift": "loop",
-    "releases": "releases",
-    "history": "releases",
-    "verify": "releases",
-    "predict": "data",
-    "label": "data",
+    "demo": ("demo", "Tell the whole story on the Pima table; check every claim."),
+    "init": ("project", "Infer a schema from a table, say why, write homeostat.toml."),
+    "check": ("project", "Validate a table: accepted, rejected, each reason."),
+    "train": ("train", "Run the loop's own steps once, by hand."),
+    "up": ("serve", "Run everything: the service and the loop."),
+    "serve": ("serve", "Answer requests with the release in production."),
+    "loop": ("loop", "Run the worker: watch, decide, retrain, for ever."),
+    "tick": ("loop", "Advance the loop until it is idle; say what was decided."),
+    "status": ("project", "Show the state now."),
+    "drift": ("loop", "Show the newest drift check."),
+    "runs": ("train", "Compare the tracked runs."),
+    "releases": ("releases", "List the releases."),
+    "history": ("releases", "Show who was in production when, and why."),
+    "verify": ("releases", "Verify the event log, every byte, every golden row."),
+    "predict": ("data", "Score a file."),
+    "label": ("data", "Record outcomes from a file."),
 }
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,13 +49,25 @@ class LazyGroup(click.Group):
         """Return the command, imported now."""
         if cmd_name not in MODULES:
             return None
-        module = importlib.import_module(f"homeostat.cli.{MODULES[cmd_name]}")
+        try:
+            module = importlib.import_module(f"homeostat.cli.{MODULES[cmd_name][0]}")
+        except ModuleNotFoundError as error:
+            raise StateError(
+                problem=f"`homeostat {cmd_name}` needs the module {error.name!r}, which is not installed",
+                expected="the training libraries",
+                action="pip install 'homeostat[train]'",
+            ) from error
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in MODULES.items()])
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(package_name="homeostat")
 def group() -> None:
     """Homeostat: a learning service for tabular data that keeps itself valid."""
 
@@ -65,13 +77,26 @@ def main() -> None:
     try:
         group()
     except HomeostatError as error:
-        if "--json" in sys.argv:
-            click.echo(json.dumps({"error": error_to_json(error)}), err=True)
-        else:
-            click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.problem}", err=True)
-            click.echo(f"  expected  {error.expected}", err=True)
-            click.echo(f"  to do     {error.action}", err=True)
-        sys.exit(1)
+        tell_error(error)
+    except SQLAlchemyError as error:
+        tell_error(
+            StateError(
+                problem=f"the database cannot be used: {str(error).splitlines()[0]}",
+                expected="a database that can be read and written",
+                action="see store.database in homeostat.toml; restore a backup if the file is damaged",
+            )
+        )
+    sys.exit(1)
+
+
+def tell_error(error: HomeostatError) -> None:
+    """Print an error in its three parts, as JSON if the result would have been."""
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error_to_json(error)}), err=True)
+        return
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.problem}", err=True)
+    click.echo(f"  expected  {error.expected}", err=True)
+    click.echo(f"  to do     {error.action}", err=True)
 
 
 def project_option(command: Command) -> Command:

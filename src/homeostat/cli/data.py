@@ -15,11 +15,9 @@ from homeostat.deployment.registry import require_production
 from homeostat.monitoring.labels import LabelItem, record_labels
 from homeostat.project import open_project
 from homeostat.retraining.training_data import read_labels
+from homeostat.training.scoring import POSITIVE_FROM
 from homeostat.validation.checks import require_columns
 from homeostat.validation.schema import class_label
-
-# The probability from which on a row is called positive, as over HTTP.
-CUT = 0.5
 
 
 @click.command("predict")
@@ -29,17 +27,21 @@ CUT = 0.5
 @json_option
 @click.pass_context
 def predict_command(context: click.Context, data: Path, output: Path, folder: Path, *, as_json: bool) -> None:
-    """Score every row of DATA with the release in production and write probability and label beside it.
+    """Score every row of DATA with the release in production and write its answers beside them.
 
-    A rejected row gets neither, but its reasons; the command then ends with code 1.
+    The columns predicted_probability, predicted_label and rejected_because are added. A rejected row has only the last,
+    and the command then ends with code 1.
 
     Example: homeostat predict patients.csv -o scores.csv
     """
+    if not output.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {output.parent} to write into; create it", param_hint="-o")
     with open_project(folder) as project:
         with project.database.read() as connection:
             promotion = require_production(connection)
         release = open_release(find_release(promotion.release, project.blobs))
     frame = open_source(str(data.resolve()), folder=folder).read()
+    require_columns(frame.columns, [feature.name for feature in release.schema.features])
     scores = score_table(release, as_cells(frame, {f.name: f.kind for f in release.schema.features}))
     reasons: dict[int, list[str]] = {}
     for violation in scores.violations:
@@ -47,10 +49,12 @@ def predict_command(context: click.Context, data: Path, output: Path, folder: Pa
         reasons.setdefault(violation.row or 0, []).append(words)
     rows = [None if p != p else p for p in scores.probability.tolist()]  # noqa: PLR0124  only NaN differs from itself
     target = release.schema.target
+    labels = [None if p is None else str(class_label(target, positive=p >= POSITIVE_FROM)) for p in rows]
+    because = ["; ".join(reasons.get(row, [])) or None for row in range(len(rows))]
     frame.with_columns(
-        pl.Series("probability", rows, dtype=pl.Float64),
-        pl.Series("label", [None if p is None else str(class_label(target, positive=p >= CUT)) for p in rows]),
-        pl.Series("rejected", ["; ".join(reasons.get(row, [])) or None for row in range(len(rows))], dtype=pl.String),
+        pl.Series("predicted_probability", rows, dtype=pl.Float64),
+        pl.Series("predicted_label", labels, dtype=pl.String),
+        pl.Series("rejected_because", because, dtype=pl.String),
     ).write_csv(output)
     summary = {"rows": len(rows), "rejected": len(reasons), "release": release.digest, "output": str(output)}
     if as_json:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from homeostat.cli.output import new_console, new_table
 from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.errors import SettingsInvalid
 from homeostat.simulation.demo import Story, run_story
 from homeostat.simulation.report import write_report
 from homeostat.simulation.table import TARGET, fetch_table
@@ -30,11 +31,19 @@ def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, ke
     seed = int(time.time()) if seed is None else seed
     scratch = folder or Path(tempfile.mkdtemp(prefix="homeostat-demo-"))
     scratch.mkdir(parents=True, exist_ok=True)
+    if any(scratch.iterdir()):
+        raise SettingsInvalid(
+            problem=f"{scratch} is not empty",
+            expected="a new folder",
+            action="name another with --folder, or none",
+        )
     table = fetch_table(scratch, data, seed=seed)
     style = "bold" if table.genuine else "bold white on red"
     console.print(f"[{style}]This runs on {table.origin}.[/] Seed {seed}, project {scratch}")
     guesses, target, reason = guess_schema(table.path, TARGET)
-    write_project(scratch / "homeostat.toml", render_settings("diabetes", table.path.name, guesses, target, reason))
+    settings = render_settings("diabetes", table.path.name, guesses, target, reason)
+    # Without a cooldown: that there is exactly one retraining must be the world's doing.
+    write_project(scratch / "homeostat.toml", settings + "\n[retraining]\ncooldown_s = 0\n")
     story = run_story(scratch, seed=seed, console=console, keep=keep)
     print_claims(story, console)
     report = write_report(story, scratch / "report.html", origin=table.origin, seed=seed)

@@ -1,7 +1,8 @@
 """`homeostat loop`, `tick` and `drift`: the worker, one turn of it, and what it last saw."""
 
 import signal
-import threading
+import sys
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from rich.markup import escape
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
@@ -44,40 +46,45 @@ def tick_command(folder: Path, *, as_json: bool) -> None:
 @click.command("loop")
 @project_option
 def loop_command(folder: Path) -> None:
-    """Run the worker: watch, decide, retrain, for ever. SIGTERM or Ctrl-C ends it after the step it is in."""
+    """Run the worker: watch, decide, retrain, for ever. SIGTERM or Ctrl-C ends it, the next goes on."""
     with open_project(folder) as project:
         run_loop(project)
 
 
 def run_loop(project: Project, *, keep_going: Callable[[], bool] = lambda: True) -> None:
-    """Advance until a signal, or until `keep_going` says no; print one line for whatever is no repetition."""
-    stopping = threading.Event()
+    """Advance until a signal, or until `keep_going` says no; print one line for whatever is no repetition.
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    A signal ends the step under way too, its training process with it: the next loop goes on with the cycle.
+    """
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
     said = ""
     try:
-        while not stopping.is_set() and keep_going():
+        while keep_going():
             try:
                 done = advance(project, now=datetime.now(UTC))
             except HomeostatError as error:
                 click.echo(f"{datetime.now(UTC):%H:%M:%S} {error.code}: {error}", err=True)
-                stopping.wait(AFTER_ERROR_S)
+                time.sleep(AFTER_ERROR_S)
                 continue
             except Exception:  # noqa: BLE001  the edge of the process: whatever one step met, the loop goes on
                 click.echo(f"{datetime.now(UTC):%H:%M:%S} unexpected:\n{traceback.format_exc()}", err=True)
-                stopping.wait(AFTER_ERROR_S)
+                time.sleep(AFTER_ERROR_S)
                 continue
             if done.sentence != said:
                 click.echo(f"{datetime.now(UTC):%H:%M:%S} {done.sentence}")
                 said = done.sentence
             if done.idle:
-                stopping.wait(IDLE_S)
+                time.sleep(IDLE_S)
     finally:
         give_back(project)
+
+
+def leave(_signal: int, _frame: FrameType | None) -> None:
+    """End the process in order; further signals must not disturb that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(0)
 
 
 @click.command("drift")
@@ -100,7 +107,7 @@ def drift_command(folder: Path, *, as_json: bool) -> None:
         verdict = "[red]drifted[/]" if feature["drifted"] else ""
         test = f"{SHORT_NAMES.get(feature['test'], feature['test'])}, {feature['method']}"
         figures = [f"{feature['statistic']:.3f}", f"{feature['p_value']:.2g}", verdict]
-        table.add_row(feature["name"], test, *figures, describe(feature["then"]), describe(feature["now"]))
+        table.add_row(escape(feature["name"]), test, *figures, describe(feature["then"]), describe(feature["now"]))
     console.print(table)
     moved = sum(feature["drifted"] for feature in report["features"])
     console.print(

@@ -1,28 +1,32 @@
 """`homeostat init`, `check` and `status`: a project, its data, its state."""
 
 import json
+import math
+import re
 import tomllib
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from numpy.typing import NDArray
+from rich.markup import escape
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
 from homeostat.data.sources import as_cells, guess_kinds, open_source
 from homeostat.deployment.registry import current_promotion, resolve_release
 from homeostat.errors import SettingsInvalid
+from homeostat.loop import consider
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import count_labels
 from homeostat.project import open_project, read_settings, schema_of
 from homeostat.records import Json, Schema, Target, Violation
-from homeostat.retraining.cycles import find_open_cycle
+from homeostat.retraining.cycles import find_open_cycle, list_cycles
 from homeostat.retraining.training_data import read_labels
 from homeostat.settings import FILE_NAME, parse_settings
 from homeostat.store.blobs import write_durably
-from homeostat.store.events import latest_event
 from homeostat.validation.checks import check_table, require_columns
 from homeostat.validation.inference import Guess, infer_features, infer_target
 
@@ -47,18 +51,18 @@ def init_command(data: Path, target: str, name: str | None, folder: Path, *, for
             problem=f"{path} exists already", expected="a folder without one", action="pass --force to replace it"
         )
     guesses, found, reason = guess_schema(data.resolve(), target)
-    text = render_settings(name or folder.resolve().name, locate(data, folder), guesses, found, reason)
+    text = render_settings(name or project_name(folder), locate(data, folder), guesses, found, reason)
     write_project(path, text)
     if as_json:
         print_json({"settings": str(path), "target": reason, "columns": [as_guess(guess) for guess in guesses]})
         return
     console = new_console()
-    console.print(f"Target [bold]{target}[/]: {reason}.")
+    console.print(f"Target [bold]{escape(target)}[/]: {escape(reason)}.")
     for guess in guesses:
-        console.print(f"[bold]{guess.column}[/]" + "" if guess.feature else f"[dim]{guess.column}[/]")
+        console.print(guess.column, style="bold" if guess.feature else "dim", markup=False)
         for words in guess.reasons:
-            console.print(f"  {words}", style="dim")
-    console.print(f"\nWrote {path}. Read it, correct what is wrong, then: [bold]homeostat train[/]")
+            console.print(f"  {words}", style="dim", markup=False)
+    console.print(f"\nWrote {escape(str(path))}. Read it, correct what is wrong, then: [bold]homeostat train[/]")
 
 
 def guess_schema(data: Path, target: str) -> tuple[list[Guess], Target, str]:
@@ -70,6 +74,11 @@ def guess_schema(data: Path, target: str) -> tuple[list[Guess], Target, str]:
     guesses = infer_features(cells)
     found, reason = infer_target(target, outcome)
     return guesses, found, reason
+
+
+def project_name(folder: Path) -> str:
+    """Return the folder's name with a dash for whatever a project's name cannot hold."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-._")[:60] or "project"
 
 
 def locate(data: Path, folder: Path) -> str:
@@ -149,6 +158,7 @@ def check_place(place: str, folder: Path, query: str | None, schema: Schema) -> 
     """Return the result of checking one file or query; the target is checked where the table has it."""
     source = open_source(place, folder=folder, query=query)
     frame = source.read()
+    require_columns(frame.columns, [feature.name for feature in schema.features])
     checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
     violations = list(checked.violations)
     target = schema.target
@@ -164,7 +174,13 @@ def check_place(place: str, folder: Path, query: str | None, schema: Schema) -> 
         "accepted": frame.height - len(rejected),
         "rejected": len(rejected),
         "violations": [
-            {"row": (v.row or 0) + 1, "column": v.column, "value": v.value, "rule": v.rule, "expected": v.expected}
+            {
+                "row": (v.row or 0) + 1,
+                "column": v.column,
+                "value": str(v.value) if v.value in (math.inf, -math.inf) else v.value,  # JSON knows no infinity
+                "rule": v.rule,
+                "expected": v.expected,
+            }
             for v in sorted(violations, key=lambda v: v.row or 0)
         ],
     }
@@ -174,19 +190,20 @@ def print_check(result: Json) -> None:
     """Print the result of one check for a person."""
     console = new_console()
     console.print(
-        f"[bold]{result['source']}[/]: {result['rows']} rows, {result['accepted']} accepted, "
+        f"[bold]{escape(result['source'])}[/]: {result['rows']} rows, {result['accepted']} accepted, "
         f"[{'red' if result['rejected'] else 'green'}]{result['rejected']} rejected[/]"
     )
     if not result["violations"]:
         return
     table = new_table("row", "column", "value", "rule", "expected")
     for violation in result["violations"][:SHOWN]:
-        table.add_row(*(str(violation[key]) for key in ("row", "column", "value", "rule", "expected")))
+        table.add_row(*(escape(str(violation[key])) for key in ("row", "column", "value", "rule", "expected")))
     console.print(table)
     rules = Counter(f"{v['column']} {v['rule']}" for v in result["violations"])
     if len(result["violations"]) > SHOWN:
         rest = ", ".join(f"{rule}: {count}" for rule, count in rules.most_common(6))
-        console.print(f"... and {len(result['violations']) - SHOWN} more (--json lists all). Most frequent: {rest}")
+        more = f"... and {len(result['violations']) - SHOWN} more (--json lists all). Most frequent: {rest}"
+        console.print(more, markup=False)
 
 
 @click.command("status")
@@ -199,7 +216,8 @@ def status_command(folder: Path, *, as_json: bool) -> None:
         release = resolve_release(connection, promotion.release) if promotion else None
         drift = latest_drift_check(connection)
         cycle = find_open_cycle(connection)
-        decision = latest_event(connection, "decision")
+        last = list_cycles(connection)[-1:]
+        decision = consider(connection, project, promotion, now=datetime.now(UTC)) if promotion else None
         state: Json = {
             "project": project.settings.project.name,
             "release": release.number if release else None,
@@ -209,7 +227,8 @@ def status_command(folder: Path, *, as_json: bool) -> None:
             "drift_score": drift["score"] if drift else None,
             "labels": count_labels(connection),
             "cycle": {"trigger": cycle.trigger, "next_step": cycle.step} if cycle else None,
-            "last_decision": decision.payload["sentence"] if decision else None,
+            "last_cycle": {"trigger": last[0].trigger, "outcome": last[0].outcome} if last else None,
+            "decision": decision.sentence if decision else None,
         }
     if as_json:
         print_json(state)
@@ -226,5 +245,9 @@ def status_command(folder: Path, *, as_json: bool) -> None:
     table.add_row("drift score", "no window checked yet" if drift is None else f"{drift['score']:.3f}")
     table.add_row("labels", str(state["labels"]))
     table.add_row("cycle", f"open, next step {cycle.step}" if cycle else "none open")
-    table.add_row("last decision", state["last_decision"] or "none yet")
+    if last and last[0].outcome:
+        table.add_row(
+            "last cycle", f"{last[0].outcome}, {last[0].started_at:%Y-%m-%d %H:%M:%S} UTC, by {last[0].trigger}"
+        )
+    table.add_row("decision", escape(state["decision"] or "run `homeostat train` first"))
     new_console().print(table)

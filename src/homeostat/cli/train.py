@@ -1,16 +1,20 @@
 """`homeostat train` and `runs`: one attempt by hand, and the attempts side by side."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
-from homeostat.loop import begin_by_hand, tick
-from homeostat.project import open_project
+from homeostat.errors import LeaseHeld
+from homeostat.loop import Advance, begin_by_hand, tick
+from homeostat.project import Project, open_project
 from homeostat.records import Json
 from homeostat.retraining.cycles import list_cycles
 
+FOLLOW_S = 0.5
 STEP_WORDS = "snapshot, search, fit, track, gate, promote, mirror"
 
 
@@ -26,15 +30,40 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
     """
     done: list[Json] = []
     with open_project(folder) as project:
-        begin_by_hand(project, reason=reason)
         console = new_console(stderr=as_json)
+        if not begin_by_hand(project, reason=reason):
+            console.print("A cycle is under way already: going on with that one.")
         with console.status(f"Training ({STEP_WORDS}) ..."):
-            for advance in tick(project):
+            for advance in turn(project):
                 done.append({"sentence": advance.sentence, "outcome": advance.outcome})
-                console.print(advance.sentence)
+                console.print(advance.sentence, markup=False)
     if as_json:
         print_json({"outcome": done[-1]["outcome"], "steps": [step["sentence"] for step in done]})
     context.exit(0 if done[-1]["outcome"] == "promoted" else 1)
+
+
+def turn(project: Project) -> Iterator[Advance]:
+    """Turn the open cycle here, or, if a loop holds the lease, follow it until that loop has ended it."""
+    try:
+        yield from tick(project)
+    except LeaseHeld as error:
+        yield Advance(f"{error.problem}: it does the work, this follows.", idle=False)
+        yield from follow(project)
+
+
+def follow(project: Project) -> Iterator[Advance]:
+    """Yield each step of the newest cycle as the loop that turns it finishes it, then the outcome."""
+    said = ""
+    while True:
+        with project.database.read() as connection:
+            cycle = list_cycles(connection)[-1]
+        if cycle.step is None:
+            yield Advance(f"The cycle has ended: {cycle.outcome}.", idle=True, outcome=cycle.outcome)
+            return
+        if cycle.step != said:
+            yield Advance(f"Next step: {cycle.step}.", idle=False)
+            said = cycle.step
+        time.sleep(FOLLOW_S)
 
 
 @click.command("runs")

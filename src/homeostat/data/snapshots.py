@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.exceptions import PolarsError
 
 from homeostat.data.columns import join_columns, texts
-from homeostat.data.sources import text_cells
-from homeostat.errors import ArtifactCorrupt, ReleaseMissing
+from homeostat.errors import ArtifactCorrupt, DataInsufficient, ReleaseMissing, SettingsInvalid
 from homeostat.records import Columns, Json, LabelledRows, Schema, Side, Snapshot, Texts
 from homeostat.store.blobs import BlobStore
 
 KIND = "snapshots"
-ROW_COLUMNS = ("id", "side", "origin", "label")
 FILE, PRODUCTION = "file", "production"
 
 
@@ -53,6 +52,19 @@ def choose_side(row_id: str, *, origin: str, anchor_share: float, recent_share: 
     if origin == FILE:
         return "anchor" if place < anchor_share else "training"
     return "recent" if place < recent_share else "training"
+
+
+def require_classes(rows: LabelledRows, *, at_least: int) -> None:
+    """Raise DataInsufficient unless training side and anchor each hold so many rows of both classes."""
+    for side in ("training", "anchor"):
+        chosen = rows.labels[rows.sides == side]
+        fewest = min(int(chosen.sum()), int((1 - chosen).sum()))
+        if fewest < at_least:
+            raise DataInsufficient(
+                problem=f"the {side} side has {len(chosen)} rows, only {fewest} of its rarer class",
+                expected=f"at least {at_least} rows of each class on each side (training.folds)",
+                action="give more labelled rows, both classes among them",
+            )
 
 
 def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows:
@@ -120,27 +132,49 @@ def load_snapshot(digest: str, *, schema: Schema, blobs: BlobStore) -> Snapshot:
     ------
     ReleaseMissing
         There is no such snapshot.
+    SettingsInvalid
+        The schema was edited since.
     ArtifactCorrupt
-        The stored rows are not those that the digest names.
+        The stored files cannot be read, or the rows are not those that the digest names.
     """
     folder = blobs.folder(KIND, digest)
     if folder is None:
         raise ReleaseMissing(
             problem=f"there is no snapshot {digest[:12]}", expected="a stored snapshot", action="run `homeostat train`"
         )
-    frame = pl.read_parquet(folder / "rows.parquet")
-    columns = from_frame(frame, schema)
-    ids, sides, origins = (text_cells(frame[f".{name}"]) for name in ("id", "side", "origin"))
-    rows = LabelledRows(ids, columns, frame[".label"].to_numpy(writable=True).astype(np.int8), sides, origins)
-    baseline = from_frame(pl.read_parquet(folder / "baseline.parquet"), schema)
+    try:
+        lineage: Json = json.loads((folder / "lineage.json").read_bytes())
+        require_schema(str(lineage["schema"]), digest, schema)
+        frame = pl.read_parquet(folder / "rows.parquet", glob=False)
+        columns = from_frame(frame, schema)
+        ids, sides, origins = (texts(frame[f".{name}"].to_list()) for name in ("id", "side", "origin"))
+        rows = LabelledRows(ids, columns, frame[".label"].to_numpy(writable=True).astype(np.int8), sides, origins)
+        baseline = from_frame(pl.read_parquet(folder / "baseline.parquet", glob=False), schema)
+    except (PolarsError, OSError, ValueError, KeyError, TypeError) as error:
+        raise corrupt(digest, f"cannot be read ({str(error).splitlines()[0]})") from error
     found = digest_content(rows, baseline, schema)
     if found != digest:
-        raise ArtifactCorrupt(
-            problem=f"snapshot {digest[:12]} holds the content {found[:12]}",
-            expected="rows with the digest they are named by",
-            action="restore the blobs from a backup",
+        raise corrupt(digest, f"holds the content {found[:12]}")
+    return Snapshot(digest, rows, baseline, lineage)
+
+
+def require_schema(stored: str, digest: str, schema: Schema) -> None:
+    """Raise SettingsInvalid if a snapshot was taken under another schema than the project has now."""
+    if stored != schema.digest:
+        raise SettingsInvalid(
+            problem=f"the features in homeostat.toml were edited since snapshot {digest[:12]} was taken",
+            expected=f"the schema {stored[:12]}, found {schema.digest[:12]}",
+            action="restart the loop if one runs, then run `homeostat train` for the edited features",
         )
-    return Snapshot(digest, rows, baseline, json.loads((folder / "lineage.json").read_bytes()))
+
+
+def corrupt(digest: str, problem: str) -> ArtifactCorrupt:
+    """Return the three-part error for a stored snapshot."""
+    return ArtifactCorrupt(
+        problem=f"snapshot {digest[:12]} {problem}",
+        expected="the rows that it is named by, as they were stored",
+        action="restore the blobs from a backup",
+    )
 
 
 def to_frame(columns: Columns) -> pl.DataFrame:
@@ -154,9 +188,9 @@ def to_series(array: NDArray[Any]) -> pl.Series:
 
 
 def from_frame(frame: pl.DataFrame, schema: Schema) -> Columns:
-    """Return the features of a stored table."""
+    """Return the features of a stored table, as they stand: a blank in a category is part of it."""
     return {
-        f.name: text_cells(frame[f.name]) if f.kind == "categorical" else frame[f.name].to_numpy(writable=True)
+        f.name: texts(frame[f.name].to_list()) if f.kind == "categorical" else frame[f.name].to_numpy(writable=True)
         for f in schema.features
     }
 

@@ -6,6 +6,7 @@ missing. A third party adds a source by satisfying `Source` and passing `tests/c
 
 import csv
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Any, Protocol
 import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
-from sqlalchemy import create_engine
+from sqlalchemy import CursorResult, NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.data.columns import texts
 from homeostat.errors import SourceUnreadable
 from homeostat.records import Json, Kind
+from homeostat.store.database import resolve_url
 
 
 class Source(Protocol):
@@ -52,11 +54,17 @@ class CsvSource:
 
     def read(self) -> pl.DataFrame:
         """Return every row, all columns as text."""
-        require_unique(read_header(self.path), self.name)
+        header = read_header(self.path)
+        require_unique(header, self.name)
         try:
-            frame = pl.read_csv(self.path, infer_schema=False)
+            # The header is read by `csv`: polars leaves doubled quotes in names, and takes [a] in a path for a pattern.
+            frame = pl.read_csv(self.path, infer_schema=False, glob=False, new_columns=header)
         except (PolarsError, OSError) as error:
+            find_lines(self.path, width=len(header))
             raise unreadable(self.name, str(error).splitlines()[0], "a CSV file in UTF-8 with a header line") from error
+        # A line that is blank or ends early is read as if its last cells were empty.
+        if frame[:, -1].null_count():
+            frame = frame.filter(pl.Series(find_lines(self.path, width=len(header))))
         return require_rows(frame, self.name)
 
     def describe(self) -> Json:
@@ -79,7 +87,7 @@ class ParquetSource:
         """Return every row with the file's own types."""
         require_file(self.path)
         try:
-            frame = pl.read_parquet(self.path)
+            frame = pl.read_parquet(self.path, glob=False)
         except (PolarsError, OSError) as error:
             raise unreadable(self.name, str(error).splitlines()[0], "a Parquet file") from error
         return require_rows(frame, self.name)
@@ -91,7 +99,7 @@ class ParquetSource:
 
 @dataclass(frozen=True, slots=True)
 class SqlSource:
-    """The result of one SQL query."""
+    """The result of one SQL query. A SQLite file must exist: connecting would create an empty one."""
 
     url: str
     query: str
@@ -103,15 +111,15 @@ class SqlSource:
 
     def read(self) -> pl.DataFrame:
         """Return every row of the result."""
-        engine = create_engine(self.url)
         try:
+            location = make_url(self.url)
+            if location.get_backend_name() == "sqlite" and location.database:
+                require_file(Path(location.database))
+            engine = create_engine(location, poolclass=NullPool)
             with engine.connect() as connection:
-                frame = pl.read_database(self.query, connection, infer_schema_length=None)
-        except (SQLAlchemyError, PolarsError) as error:
+                frame = read_result(connection.exec_driver_sql(self.query), self.name)
+        except (SQLAlchemyError, PolarsError, ImportError) as error:
             raise unreadable(self.name, str(error).splitlines()[0], "a query that the database answers") from error
-        finally:
-            engine.dispose()
-        require_unique(frame.columns, self.name)
         return require_rows(frame, self.name)
 
     def describe(self) -> Json:
@@ -120,7 +128,7 @@ class SqlSource:
 
 
 def open_source(location: str, *, folder: Path, query: str | None = None) -> Source:
-    """Return the source for a file path (relative to `folder`) or a database URL with its query."""
+    """Return the source for a file path or a database URL with its query; relative paths begin at `folder`."""
     if "://" in location:
         if query is None:
             raise SourceUnreadable(
@@ -128,7 +136,7 @@ def open_source(location: str, *, folder: Path, query: str | None = None) -> Sou
                 expected="project.query beside project.data",
                 action='add query = "SELECT ..." to [project]',
             )
-        return SqlSource(location, query)
+        return SqlSource(resolve_url(location, folder), query)
     path = folder / location
     return ParquetSource(path) if path.suffix in {".parquet", ".pq"} else CsvSource(path)
 
@@ -138,12 +146,41 @@ def read_header(path: Path) -> list[str]:
     require_file(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), [])
-    except (UnicodeDecodeError, csv.Error) as error:
+            header = next(csv.reader(file), None)
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise unreadable(path.name, str(error), "text in UTF-8") from error
     if not header:
-        raise unreadable(path.name, "the file is empty", "a header line and rows")
+        problem = "the file is empty" if header is None else "the first line is blank"
+        raise unreadable(path.name, problem, "a header line and rows")
     return header
+
+
+def find_lines(path: Path, *, width: int) -> list[bool]:
+    """Return for each line below the header whether it is a row; SourceUnreadable if one has not `width` cells.
+
+    A blank line is no row, except in a file of one column, where it is a missing value.
+    """
+    found: list[bool] = []
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        try:
+            for cells in itertools.islice(csv.reader(file), 1, None):
+                if cells and len(cells) != width:
+                    problem = f"row {sum(found) + 1} has {len(cells)} of {width} cells"
+                    raise unreadable(path.name, problem, "as many cells in each row as in the header")
+                found.append(bool(cells) or width == 1)
+        except csv.Error as error:
+            raise unreadable(path.name, f"row {sum(found) + 1}: {error}", "plain cells") from error
+    return found
+
+
+def read_result(result: CursorResult[Any], source: str) -> pl.DataFrame:
+    """Return the rows that a statement gave."""
+    if not result.returns_rows:
+        raise unreadable(source, "the statement gives no rows", "a query such as SELECT ... FROM ...")
+    names = list(result.keys())
+    require_unique(names, source)
+    rows = [tuple(row) for row in result]
+    return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None, strict=False)
 
 
 def require_file(path: Path) -> None:
@@ -209,7 +246,11 @@ def number_cells(column: pl.Series) -> NDArray[Any]:
 
 
 def text_cells(column: pl.Series) -> NDArray[Any]:
-    """Return a column as text, None for missing."""
+    """Return a column as text, None for missing; SourceUnreadable if it holds lists, records or bytes."""
+    if column.dtype.is_nested() or column.dtype == pl.Binary:
+        raise unreadable(
+            f"column {column.name!r}", f"it holds {column.dtype}", "numbers, text, moments or true and false"
+        )
     return texts(blank_is_missing(column.cast(pl.String)).to_list())
 
 

@@ -60,10 +60,14 @@ def pack_release(
     files = {GRAPH: graph, **extra, **{name: to_json_bytes(content) for name, content in documents.items()}}
     digest = release_digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     files[PROVENANCE] = to_json_bytes(provenance)
-    listed = {name: {"sha256": hashlib.sha256(c).hexdigest(), "size_bytes": len(c)} for name, c in files.items()}
-    manifest = {"format": FORMAT, "digest": digest, "files": listed}
-    blobs.publish(KIND, digest, {**files, MANIFEST: to_json_bytes(manifest)})
+    blobs.publish(KIND, digest, {**files, MANIFEST: render_manifest(digest, files)})
     return digest
+
+
+def render_manifest(digest: str, files: Mapping[str, bytes]) -> bytes:
+    """Return the bytes of a release's manifest: what it is, and the digest and size of every file."""
+    listed = {name: {"sha256": hashlib.sha256(c).hexdigest(), "size_bytes": len(c)} for name, c in files.items()}
+    return to_json_bytes({"format": FORMAT, "digest": digest, "files": listed})
 
 
 def release_digest(digests: Mapping[str, str]) -> str:
@@ -107,7 +111,7 @@ def open_release(folder: Path) -> Release:
 
 def read_verified(folder: Path) -> dict[str, bytes]:
     """Return every file of a release folder, read once, its bytes equal to the manifest's digests."""
-    listed, claimed = read_manifest(folder)
+    manifest, listed = read_manifest(folder)
     present = {entry.name: entry for entry in folder.iterdir() if entry.name != MANIFEST}
     for name in sorted(set(listed) ^ set(present)):
         raise corrupt(folder, f"file {name!r} is {'missing' if name in listed else 'not in the manifest'}")
@@ -119,26 +123,27 @@ def read_verified(folder: Path) -> dict[str, bytes]:
         if hashlib.sha256(files[name]).hexdigest() != listed[name]:
             raise corrupt(folder, f"the bytes of {name!r} differ from their digest")
     found = release_digest(listed)
-    if not found == claimed == folder.name:
+    if found != folder.name:
         raise corrupt(folder, f"the content has the digest {found[:12]}")
+    if manifest != render_manifest(found, {name: files[name] for name in listed}):
+        raise corrupt(folder, "the manifest is not as it was written")
     return files
 
 
-def read_manifest(folder: Path) -> tuple[dict[str, str], str]:
-    """Return the digests by file name, and the digest that the manifest claims for the release."""
+def read_manifest(folder: Path) -> tuple[bytes, dict[str, str]]:
+    """Return the bytes of the manifest, and the digests by file name that it lists."""
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise corrupt(folder, "there is no manifest")
+    content = path.read_bytes()
     try:
-        manifest = json.loads(path.read_bytes())
-        listed = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
-        claimed = str(manifest["digest"])
+        listed = {str(name): str(entry["sha256"]) for name, entry in json.loads(content)["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise corrupt(folder, f"the manifest cannot be read ({error})") from error
     for name in REQUIRED:
         if name not in listed:
             raise corrupt(folder, f"the manifest does not list {name!r}")
-    return listed, claimed
+    return content, listed
 
 
 def corrupt(folder: Path, problem: str) -> ArtifactCorrupt:
@@ -150,8 +155,21 @@ def corrupt(folder: Path, problem: str) -> ArtifactCorrupt:
     )
 
 
+def require_golden_rows(release: Release) -> None:
+    """Raise GoldenMismatch unless there are golden rows with one answer each: no rows would pass any comparison."""
+    rows = [len(values) for values in release.golden.columns.values()]
+    if not rows or min(rows) == 0 or release.golden.expected.shape != (rows[0],):
+        raise GoldenMismatch(
+            problem=f"release {release.digest[:12]} has {min(rows, default=0)} golden rows and "
+            f"{release.golden.expected.size} recorded answers",
+            expected="at least one golden row, and one answer for each",
+            action="train and promote another release",
+        )
+
+
 def check_golden(release: Release, graph: Graph) -> float:
-    """Return the largest difference between recorded and given answers; GoldenMismatch if it is beyond 1e-6."""
+    """Return the largest difference between recorded and given answers; GoldenMismatch beyond 1e-6."""
+    require_golden_rows(release)
     given = graph.score(release.golden.columns)
     # A NaN answer must fail, and would pass a plain comparison.
     differences = np.nan_to_num(np.abs(given.astype(np.float64) - release.golden.expected), nan=np.inf)

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Row, func, insert, select
 
 from homeostat.records import Json
-from homeostat.store.tables import drift_checks
+from homeostat.store.tables import drift_checks, promotions
 
 
 def append_check(
@@ -42,8 +42,10 @@ def list_drift_checks(connection: Connection, *, epoch: int | None = None) -> li
 
 
 def latest_drift_check(connection: Connection) -> Json | None:
-    """Return the newest check, None before the first."""
-    row = connection.execute(select(drift_checks).order_by(drift_checks.c.id.desc()).limit(1)).first()
+    """Return the newest check of the release in production, None before its first."""
+    epoch = select(func.max(promotions.c.epoch)).scalar_subquery()
+    query = select(drift_checks).where(drift_checks.c.epoch == epoch).order_by(drift_checks.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
     return as_check(row) if row else None
 
 

@@ -160,6 +160,8 @@ class PredictionLog:
                 insert_entries(connection, rejections, [line for batch in group for line in batch.rejections])
         except SQLAlchemyError as error:
             return busy(error) or self.fail(error)
+        except Exception as error:  # noqa: BLE001  the edge of a thread: if it ended in silence, every sender would wait
+            return self.fail(error)
         self._on_commit(time.perf_counter() - started)
         return None
 

@@ -5,6 +5,8 @@ Not here: the statistics (`monitoring.drift`) or what follows from them (`retrai
 
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from homeostat.monitoring.drift import detect_drift, report_to_json
 from homeostat.monitoring.drift_checks import append_check, last_checked
 from homeostat.monitoring.production import read_rows, stamp_rows, watched_range
@@ -52,25 +54,36 @@ def check_next_window(
 ) -> DriftReport | None:
     """Check the next window of this watch and return its report, None if it is not complete yet."""
     with database.read() as connection:
-        watched = watched_range(connection, epoch=promotion.epoch)
-        done = last_checked(connection, epoch=promotion.epoch)
-        if watched is None:
+        window = next_window(connection, promotion, settings)
+        if window is None:
             return None
-        first = watched[0] if done is None else done + 1
-        last = first + settings.window - 1
-        if last > watched[1]:
-            return None
-        columns = read_rows(connection, release.schema, first=first, last=last)
+        columns = read_rows(connection, release.schema, first=window[0], last=window[1])
     report = judge_window(columns, release, settings)
     with database.write() as connection:
         require_lease(connection, lease)
-        window = (first, last)
         append_check(
             connection, report_to_json(report), epoch=promotion.epoch, window=window, release=release.digest, now=now
         )
         payload = {"window": window, "score": report.score, "boundary": report.boundary, "fired": report.fired}
         append_event(connection, "drift_checked", {**payload, "drifted": list(report.drifted)}, now=now)
     return report
+
+
+def window_is_complete(database: Database, promotion: Promotion, settings: MonitoringSettings) -> bool:
+    """Return whether a window of this watch is complete and not yet checked."""
+    with database.read() as connection:
+        return next_window(connection, promotion, settings) is not None
+
+
+def next_window(connection: Connection, promotion: Promotion, settings: MonitoringSettings) -> tuple[int, int] | None:
+    """Return the first and last observed number of the next window to check, None if it is not complete yet."""
+    watched = watched_range(connection, epoch=promotion.epoch)
+    if watched is None:
+        return None
+    done = last_checked(connection, epoch=promotion.epoch)
+    first = watched[0] if done is None else done + 1
+    last = first + settings.window - 1
+    return None if last > watched[1] else (first, last)
 
 
 def judge_window(columns: Columns, release: Release, settings: MonitoringSettings) -> DriftReport:

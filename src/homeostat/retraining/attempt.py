@@ -6,6 +6,7 @@ with it, and the loop never imports what trains. The child reads one JSON object
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import homeostat
 from homeostat.errors import HomeostatError, TrainingFailed, error_from_json, error_to_json
 from homeostat.project import Project, open_project
 from homeostat.records import Json
@@ -27,6 +27,7 @@ LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "scikit-learn
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 NICENESS = 10
 POLL_S = 0.2
+EXCEPTION_LINE = re.compile(r"[\w.]+(Error|Exception|Interrupt|Exit): ")
 
 
 def run_part(part: str, project: Project, request: Json, *, while_waiting: Callable[[], None]) -> Json:
@@ -57,6 +58,7 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
                 while_waiting()
         except BaseException:
             child.kill()
+            reader.join()  # the pipes are closed behind this block
             raise
     printed, complaints = answer[0]
     return read_answer(part, child.returncode, printed, complaints)
@@ -65,14 +67,18 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
 def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Json:
     """Return the child's answer, or raise what it reported."""
     try:
-        answer: Json = json.loads(printed.splitlines()[-1])
-    except (IndexError, ValueError):
-        last = (complaints.strip().splitlines() or ["it said nothing"])[-1]
+        answer = json.loads((printed.splitlines() or [""])[-1])
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        lines = complaints.strip().splitlines() or ["it said nothing"]
+        # The exception's own line, if there is one: what follows it may be a hint or an address.
+        last = next((line for line in reversed(lines) if EXCEPTION_LINE.match(line)), lines[-1])
         raise TrainingFailed(
             problem=f"the {part} process ended with code {exit_code}: {last}",
             expected="a finished process",
             action="see the message; the cycle can be started again with `homeostat train`",
-        ) from None
+        )
     if "error" in answer:
         raise error_from_json(answer["error"])
     return answer
@@ -113,7 +119,7 @@ def track_part(project: Project, request: Json) -> Json:
             "homeostat.cycle": str(request["cycle"]),
             "homeostat.trigger": request["trigger"],
             "homeostat.snapshot": request["snapshot"],
-            "homeostat.code": homeostat.__version__,
+            "homeostat.code": version("homeostat"),
         },
     )
     return {"run_id": run_id}
@@ -139,7 +145,7 @@ PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
 def code_version() -> Json:
     """Return the versions of Homeostat and of the libraries whose arithmetic makes a release."""
     libraries = {name: version(name) for name in LIBRARIES}
-    return {"homeostat": homeostat.__version__, "python": sys.version.split()[0], **libraries}
+    return {"homeostat": version("homeostat"), "python": sys.version.split()[0], **libraries}
 
 
 def end_with_parent() -> None:

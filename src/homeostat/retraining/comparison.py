@@ -45,8 +45,11 @@ def compare(
     )
     snapshot = load_snapshot(release.lineage["snapshot"], schema=release.schema, blobs=project.blobs)
     rival = None if champion is None else open_release(find_release(champion, project.blobs))
-    if rival is not None and rival.schema.digest != release.schema.digest:
+    criteria = [sound]
+    if rival is not None and columns_of(rival) != columns_of(release):
         rival = None
+        words = "the champion has other columns and cannot answer these rows: there is nothing to compare with"
+        criteria.append(Criterion("champion", passed=True, sentence=words, figures={}))
     rows = snapshot.rows
     anchor = hold_out(rows, np.asarray(rows.sides == "anchor", dtype=np.bool_), release, rival)
     recent = None
@@ -64,7 +67,12 @@ def compare(
         min_recent_per_class=settings.retraining.min_recent_per_class,
         seed=settings.training.seed,
     )
-    return GateResult((sound, *verdict.criteria))
+    return GateResult((*criteria, *verdict.criteria))
+
+
+def columns_of(release: Release) -> set[tuple[str, str]]:
+    """Return name and kind of each input: releases that share them can answer the same rows, whatever else differs."""
+    return {(feature.name, feature.kind) for feature in release.schema.features}
 
 
 def hold_out(rows: LabelledRows, mask: NDArray[np.bool_], challenger: Release, champion: Release | None) -> HeldOut:

@@ -29,7 +29,6 @@ def gather_watch(connection: Connection, promotion: Promotion, *, now: datetime)
 
 def gather_facts(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Facts:
     """Return what the policy rests on."""
-    checks = list_drift_checks(connection, epoch=promotion.epoch)
     judging = judging_labels(connection, project, promotion)
     positive = sum(label == project.schema.target.positive for label in judging.values())
     return Facts(
@@ -38,7 +37,6 @@ def gather_facts(connection: Connection, project: Project, promotion: Promotion,
         n_new_labels=count_labels(connection) - labels_seen(connection, promotion),
         n_recent=len(judging),
         n_recent_rarer=min(positive, len(judging) - positive),
-        quiet=describe_quiet(checks, project.settings.monitoring.window),
     )
 
 

@@ -23,6 +23,7 @@ from homeostat.validation.profiles import build_profile
 
 # The bound on |graph - native model| over the golden rows.
 PARITY = 1e-6
+# Fewer recent rows than this say nothing: a release then carries no metrics of them.
 MIN_RECENT = 30
 
 
@@ -82,23 +83,23 @@ def extra_files(trained: Trained, found: Json) -> dict[str, bytes]:
 
 
 def measure(snapshot: Snapshot, trained: Trained, found: Json, graph: Graph, *, seed: int) -> Json:
-    """Return the metrics of a release: out of fold, on the anchor, and on the recent rows if there are enough."""
+    """Return the metrics of a release: out of fold, on the anchor (both classes), on the recent rows if enough."""
     return {
         "sentence": found["sentence"],
         "cross_validation": evaluate(trained.labels, trained.out_of_fold, seed=seed)
         | {"auc": found["candidates"][found["family"]]["auc"], "baseline_auc": found["candidates"]["logistic"]["auc"]},
-        "anchor": measure_side(snapshot, "anchor", graph, seed=seed),
-        "recent": measure_side(snapshot, "recent", graph, seed=seed),
+        "anchor": measure_side(snapshot, "anchor", graph, at_least=1, seed=seed),
+        "recent": measure_side(snapshot, "recent", graph, at_least=MIN_RECENT, seed=seed),
         "importance": trained.importance,
         "calibration": {"slope": trained.calibration.slope, "offset": trained.calibration.offset},
     }
 
 
-def measure_side(snapshot: Snapshot, side: str, graph: Graph, *, seed: int) -> Json | None:
-    """Return the metrics on one side's rows, None if too few of either class are there."""
+def measure_side(snapshot: Snapshot, side: str, graph: Graph, *, at_least: int, seed: int) -> Json | None:
+    """Return the metrics on one side's rows; None if there are fewer than `at_least`, or none of one class."""
     mask = np.asarray(snapshot.rows.sides == side, dtype=np.bool_)
     labels = snapshot.rows.labels[mask]
-    if len(labels) < MIN_RECENT or len(np.unique(labels)) == 1:
+    if len(labels) < at_least or len(np.unique(labels)) == 1:
         return None
     scores: Floats = graph.score(take_rows(snapshot.rows.columns, mask)).astype(np.float64)
     return evaluate(labels, scores, seed=seed)

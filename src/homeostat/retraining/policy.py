@@ -27,13 +27,15 @@ class Facts:
     n_new_labels: int
     n_recent: int
     n_recent_rarer: int
-    quiet: str
+
+
+def stay(quiet: str) -> Decision:
+    """Return the decision when nothing is proposed; `quiet` says in words what was seen."""
+    return Decision("nothing", None, f"Nothing to do: {quiet}.")
 
 
 def decide(proposals: Sequence[Proposal], facts: Facts, settings: RetrainingSettings) -> Decision:
-    """Return what is done about the proposals: retrain, wait for something named, or nothing."""
-    if not proposals:
-        return Decision("nothing", None, f"Nothing to do: {facts.quiet}.")
+    """Return what is done about the proposals, at least one: retrain, or wait for something named."""
     first = proposals[0]
     obstacle = find_obstacle(facts, settings)
     if obstacle is not None:

@@ -4,6 +4,7 @@ Not here: the statistics of it, or the fit. Every row passes the same rules as a
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +19,16 @@ from homeostat.data.snapshots import (
     identify_rows,
     join_labelled,
     load_snapshot,
+    require_classes,
 )
 from homeostat.data.sources import Source, as_cells, open_source, text_cells
 from homeostat.deployment.artifacts import find_release, open_release
-from homeostat.errors import DataInsufficient, TargetInvalid
+from homeostat.errors import DataInsufficient, SourceUnreadable, TargetInvalid
 from homeostat.monitoring.production import LabelledProduction, count_labels, read_rows, watched_range
 from homeostat.project import Project
 from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
 from homeostat.validation.checks import check_table, require_columns
+from homeostat.validation.profiles import mask_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def load_source(source: Source, schema: Schema, *, origin: str, anchor_share: fl
         An accepted row has an outcome that is neither of the target's two values.
     """
     frame = source.read()
-    require_columns(frame.columns, [schema.target.name])
+    require_columns(frame.columns, [schema.target.name, *(feature.name for feature in schema.features)])
     checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
     outcomes = read_labels(frame[schema.target.name].to_list(), schema.target)
     labels = outcomes[checked.accepted]
@@ -61,7 +64,8 @@ def load_source(source: Source, schema: Schema, *, origin: str, anchor_share: fl
             expected=f"{schema.target.negative!r} or {schema.target.positive!r} (project.target_values)",
             action="correct the row or remove it; nothing was stored",
         )
-    ids = text_cells(frame[".id"])[checked.accepted] if ".id" in frame.columns else identify_rows(checked.columns)
+    given = origin == PRODUCTION
+    ids = text_cells(frame[".id"])[checked.accepted] if given else identify_rows(checked.columns)
     shares = {"anchor_share": anchor_share, "recent_share": recent_share}
     sides = texts([choose_side(row_id, origin=origin, **shares) for row_id in ids.tolist()])
     rows = LabelledRows(ids, checked.columns, labels, sides, texts([origin] * len(labels)))
@@ -77,9 +81,12 @@ def read_labels(values: Sequence[object], target: Target) -> NDArray[np.int8]:
 
 
 def spell(value: object) -> str:
-    """Return a label as text in which 1, 1.0 and "1" are the same."""
-    text = str(value).strip()
-    return text.removesuffix(".0") if isinstance(value, float) or text.removesuffix(".0").isdecimal() else text
+    """Return a label as text in which 1, 1.0, "+1" and "01" are one, and a boolean is as a column of text has it."""
+    text = str(value).lower() if isinstance(value, bool) else str(value).strip()
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text
 
 
 def take_snapshot(
@@ -102,7 +109,7 @@ def take_snapshot(
     Raises
     ------
     DataInsufficient
-        Nothing is left to learn from.
+        Nothing is left to learn from, a side has too few rows of a class, or a column is all missing.
     """
     schema, settings = project.schema, project.settings
     shares = {"anchor_share": settings.training.anchor_share, "recent_share": settings.retraining.recent_share}
@@ -117,7 +124,7 @@ def take_snapshot(
         parts.append(Loaded(kept, {"kind": "snapshot", "name": old.digest, "rows": len(kept.labels)}))
     with project.database.read() as connection:
         n_labels = count_labels(connection)
-    if n_labels:
+    with suppress(SourceUnreadable):  # no labelled prediction yet, or none that the schema accepts
         production = LabelledProduction(project.database, schema)
         parts.append(load_source(production, schema, origin=PRODUCTION, **shares))
     rows = join_labelled([part.rows for part in parts], schema)
@@ -125,9 +132,23 @@ def take_snapshot(
         raise DataInsufficient(
             problem="every row was rejected", expected="accepted rows", action="see `homeostat check` for the reasons"
         )
+    require_classes(rows, at_least=settings.training.folds)
+    require_measured(rows.columns, schema)
     baseline = choose_baseline(project, rows, old, champion, change_point)
     lineage = {"sources": [part.lineage for part in parts], "labels_seen": n_labels, "change_point": change_point}
     return create_snapshot(rows, baseline, schema=schema, lineage=lineage, blobs=project.blobs)
+
+
+def require_measured(columns: Columns, schema: Schema) -> None:
+    """Raise DataInsufficient if every value of a feature is missing: there is nothing to impute it from."""
+    for feature in schema.features:
+        values = mask_missing(columns[feature.name], feature)
+        if all(value is None or value != value for value in values.tolist()):  # noqa: PLR0124  only NaN differs
+            raise DataInsufficient(
+                problem=f"every value of column {feature.name!r} is missing",
+                expected="at least some measured values in each column",
+                action=f"remove [features.{feature.name}] from homeostat.toml, or fill the column",
+            )
 
 
 def champion_snapshot(project: Project, champion: Promotion) -> Snapshot | None:
@@ -139,8 +160,18 @@ def champion_snapshot(project: Project, champion: Promotion) -> Snapshot | None:
 
 
 def production_part(rows: LabelledRows) -> LabelledRows:
-    """Return the labelled predictions among the rows of an older snapshot."""
-    mask = np.asarray(rows.origins == PRODUCTION, dtype=np.bool_)
+    """Return the labelled predictions among the rows of a snapshot."""
+    return origin_part(rows, PRODUCTION)
+
+
+def file_part(rows: LabelledRows) -> LabelledRows:
+    """Return the rows that came from files."""
+    return origin_part(rows, FILE)
+
+
+def origin_part(rows: LabelledRows, origin: str) -> LabelledRows:
+    """Return the rows of one origin."""
+    mask = np.asarray(rows.origins == origin, dtype=np.bool_)
     columns = {name: array[mask] for name, array in rows.columns.items()}
     return LabelledRows(rows.ids[mask], columns, rows.labels[mask], rows.sides[mask], rows.origins[mask])
 
@@ -152,10 +183,12 @@ def choose_baseline(
 
     The first release: every accepted row of its snapshot. After a drift: the accepted rows since the change point,
     labelled or not; against the union, a world that has moved once keeps looking drifted. Without one: the champion's
-    baseline and what its watch has seen since.
+    baseline and what its watch has seen since, or, if the files hold another table now, that table.
     """
     if old is None or champion is None or project.settings.monitoring.reference == "snapshot":
         return rows.columns
+    if set(file_part(rows).ids) != set(file_part(old.rows).ids):
+        return file_part(rows).columns
     with project.database.read() as connection:
         watched = watched_range(connection, epoch=champion.epoch)
         if watched is None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from croniter import croniter
+from croniter import CroniterError, croniter
 
+from homeostat.errors import SettingsInvalid
 from homeostat.records import Json, Proposal
 from homeostat.settings import MonitoringSettings, RetrainingSettings
 
@@ -76,10 +77,23 @@ class Schedule:
         monitoring: MonitoringSettings,  # noqa: ARG002  one signature for all triggers
         retraining: RetrainingSettings,
     ) -> Proposal | None:
-        """Return a proposal if a moment of the schedule has passed since the last training."""
+        """Return a proposal if a moment of the schedule has passed since the last training.
+
+        Raises
+        ------
+        SettingsInvalid
+            The schedule is no cron line.
+        """
         if retraining.schedule is None:
             return None
-        due: datetime = croniter(retraining.schedule, watch.last_trained_at).get_next(datetime)
+        try:
+            due: datetime = croniter(retraining.schedule, watch.last_trained_at).get_next(datetime)
+        except CroniterError as error:
+            raise SettingsInvalid(
+                problem=f"retraining.schedule is {retraining.schedule!r}: {error}",
+                expected='a cron line such as "0 3 * * 1"',
+                action="correct it in homeostat.toml, or remove it",
+            ) from error
         if due > watch.now:
             return None
         return Proposal(self.name, f"the schedule {retraining.schedule!r} was due at {due:%Y-%m-%d %H:%M} UTC")

@@ -18,6 +18,7 @@ from homeostat.data.columns import unstack_rows
 from homeostat.data.sources import CsvSource, as_cells
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import list_promotions, list_releases
+from homeostat.errors import StateError
 from homeostat.loop import begin_by_hand, tick
 from homeostat.monitoring.drift_checks import list_drift_checks
 from homeostat.project import Project, open_project
@@ -149,10 +150,16 @@ def tell_training(story: Story) -> None:
 
 
 def send_rows(story: Story, clinic: Clinic, columns: Columns, what: str) -> Sent:
-    """Send rows one by one, and claim that each was answered."""
+    """Send rows one by one; the answers are in the order of the rows, or StateError is raised."""
     sent = Sent()
     for row in track(unstack_rows(columns), what, console=story.console, transient=True):
         clinic.send(row, sent)
+    if sent.failures:
+        raise StateError(
+            problem=f"{len(sent.failures)} patients were not answered, the first with {sent.failures[0]}",
+            expected="an answer to each",
+            action="see up.log in the project",
+        )
     return sent
 
 
@@ -176,7 +183,7 @@ def tell_ordinary(story: Story, clinic: Clinic) -> None:
     n_rows = len(outcomes)
     median_ms = 1000 * float(np.median(sent.latencies_s))
     story.claim(
-        "Every ordinary patient is answered, and the row is on disk before the answer",
+        "Every ordinary patient is answered, and every answered row is in the log",
         f"{len(sent.ids)} of {n_rows}, median {median_ms:.1f} ms",
         held=len(sent.ids) == n_rows and clinic.get("/v1/status")["log"]["predictions"] == n_rows,
     )
@@ -313,7 +320,7 @@ def tell_quiet(story: Story, clinic: Clinic) -> None:
     checks = wait_until(look, what="the windows after the swap", patience_s=CHECK_S)
     with story.project.database.read() as connection:
         story.facts["checks"] = list_drift_checks(connection)
-        retrainings = len(list_promotions(connection)) - 1
+        retrainings = len(list_cycles(connection)) - 1
     story.claim(
         "Exactly one retraining, then quiet windows",
         f"{retrainings} retraining; {len(checks)} windows, highest score {max(c['score'] for c in checks):.3f}",

@@ -5,6 +5,7 @@ Not here: what is in it (`simulation.demo`).
 
 import io
 import itertools
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from homeostat import __version__
 from homeostat.deployment.registry import list_promotions, list_releases
 from homeostat.records import Floats
 from homeostat.simulation.cohort import AGED
@@ -36,7 +36,7 @@ def write_report(story: Story, path: Path, *, origin: str, seed: int) -> Path:
         claims=story.claims,
         origin=origin,
         seed=seed,
-        version=__version__,
+        version=version("homeostat"),
         releases=releases,
         promotions=promotions,
         first_fired=next((check for check in story.facts["checks"] if check["fired"]), None),

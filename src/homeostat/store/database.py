@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from homeostat.errors import DatabaseTooNew
 from homeostat.store.tables import SCHEMA_VERSION, metadata, versions
@@ -22,6 +23,10 @@ Durability = Literal["power-safe", "process-safe"]
 # simulated cut); FULL lost none. https://www.sqlite.org/pragma.html#pragma_synchronous
 SYNCHRONOUS: dict[Durability, str] = {"power-safe": "FULL", "process-safe": "NORMAL"}
 BUSY_TIMEOUT_MS = 30_000
+# Nothing was written and the file is whole: the caller may try again. Any other error means that nobody knows what the
+# disk holds; after a failed sync the next one may claim success for bytes that are gone (fsyncgate).
+# https://www.sqlite.org/rescode.html
+REFUSALS = frozenset({"SQLITE_BUSY", "SQLITE_FULL"})
 
 
 class Database:
@@ -70,6 +75,7 @@ class Database:
             known = inspect(connection).has_table(versions.name)
             found = connection.scalar(select(func.max(versions.c.version))) if known else None
         if found is not None and found > SCHEMA_VERSION:
+            self.close()
             raise DatabaseTooNew(
                 problem=f"the database has schema version {found}",
                 expected=f"version {SCHEMA_VERSION} or older, which this Homeostat can read",
@@ -104,6 +110,20 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_refusal(error: SQLAlchemyError) -> bool:
+    """Return whether the database took nothing and is whole, so that the same may be tried again."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(cause, "sqlite_errorname", None) in REFUSALS
+
+
+def resolve_url(url: str, folder: Path) -> str:
+    """Return a SQLite URL with its path made absolute from a folder; other URLs unchanged."""
+    prefix = "sqlite:///"
+    if url.startswith(prefix) and not url.startswith(prefix + "/"):
+        return prefix + str((folder / url.removeprefix(prefix)).resolve())
+    return url
 
 
 def make_parent(url: str) -> None:

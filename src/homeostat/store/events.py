@@ -65,7 +65,10 @@ def latest_event(connection: Connection, kind: str) -> Event | None:
 
 
 def find_break(connection: Connection) -> int | None:
-    """Return the number of the first line that was edited, removed or reordered; None if the chain is whole."""
+    """Return the number of the first line that was edited, removed or reordered; None if the chain is whole.
+
+    Lines that were cut off at the end leave a shorter chain that is whole: only a digest kept elsewhere shows them.
+    """
     previous, expected = GENESIS, 1
     for row in connection.execute(select(events).order_by(events.c.seq)):
         digest = chain_digest(row.seq, row.at, row.kind, row.payload, previous)

@@ -1,7 +1,7 @@
 """The lease that lets exactly one loop act, and its fencing number.
 
 Not here: what the holder does. Every write of the holder checks the fence in its own transaction, so that a holder
-that slept past its lease writes nothing.
+that slept while another took the lease writes nothing.
 """
 
 import os
@@ -63,8 +63,9 @@ def take_lease(database: Database, *, name: str = LOOP, now: datetime) -> Lease:
 
 
 def find_lease(connection: Connection, *, name: str = LOOP) -> Lease | None:
-    """Return the lease as it stands, None if nobody holds it."""
-    row = connection.execute(select(leases).where(leases.c.name == name)).first()
+    """Return the lease as it stands, run out or not; None if nobody has taken it since it was given back."""
+    held = (leases.c.name == name) & (leases.c.holder != NOBODY)
+    row = connection.execute(select(leases).where(held)).first()
     return Lease(row.name, row.holder, row.fence) if row else None
 
 

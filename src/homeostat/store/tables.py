@@ -82,6 +82,13 @@ predictions = Table(
     Column("epoch", Integer),
 )
 Index("predictions_unobserved", predictions.c.seq, sqlite_where=predictions.c.observed_seq.is_(None))
+# Partial as well: a row enters it when it is stamped, not when its sender waits for the commit.
+Index(
+    "predictions_watched",
+    predictions.c.epoch,
+    predictions.c.observed_seq,
+    sqlite_where=predictions.c.epoch.is_not(None),
+)
 
 labels = Table(
     "labels",

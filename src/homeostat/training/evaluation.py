@@ -132,14 +132,14 @@ def estimate_to_json(estimate: Estimate) -> Json:
 def reliability(labels: Labels, probabilities: Floats) -> list[Json]:
     """Return for each tenth of [0, 1] that holds rows: how many, the mean probability, the share of positives."""
     place = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-    rows = [(bin_, place == bin_) for bin_ in range(BINS)]
+    masks = [place == number for number in range(BINS)]
     return [
         {
             "n_rows": int(mask.sum()),
             "probability": float(probabilities[mask].mean()),
             "positive_share": float(labels[mask].mean()),
         }
-        for _, mask in rows
+        for mask in masks
         if mask.any()
     ]
 

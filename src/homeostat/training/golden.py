@@ -4,7 +4,7 @@ Not here: the expected answers, which the packed graph gives (`deployment.artifa
 a release never carries a person's record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def golden_rows(schema: Schema, preprocessor: Preprocessor, thresholds: Mapping[
     probes = {
         f.name: probe_numbers(f, thresholds.get(f.name, np.empty(0)))
         if f.kind == "numeric"
-        else [*(c or None for c in categories[f.name]), UNSEEN, None]
+        else probe_texts(f, categories[f.name])
         for f in schema.features
     }
     rows: list[Row] = [typical]
@@ -47,6 +47,12 @@ def golden_rows(schema: Schema, preprocessor: Preprocessor, thresholds: Mapping[
     rng = np.random.default_rng(seed)
     rows += [{name: cells[rng.integers(len(cells))] for name, cells in probes.items()} for _ in range(N_RANDOM)]
     return stack_rows(rows, schema)
+
+
+def probe_texts(feature: Feature, categories: Sequence[str]) -> list[Cell]:
+    """Return the telling categories: missing, markers, one that training never saw, and each that it kept."""
+    markers = [marker for marker in feature.missing if isinstance(marker, str)]
+    return [None, *markers, UNSEEN, *filter(None, categories)]
 
 
 def probe_numbers(feature: Feature, thresholds: Floats) -> list[Cell]:

@@ -32,14 +32,17 @@ class Logistic:
         scale = design.std(axis=0, dtype=np.float64).astype(np.float32)
         scale[scale == 0] = 1
         model = LogisticRegression(C=parameters.get("C", 1.0), max_iter=5_000, random_state=seed)
-        model.fit((design - mean).astype(np.float64) / scale, labels)
+        model.fit((design.astype(np.float64) - mean) / scale, labels)
         weights = np.asarray(model.coef_[0], dtype=np.float32)
         return LinearModel(mean, scale, weights, float(np.float32(model.intercept_[0])))
 
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """A fitted logistic regression: margin = weights . (row - mean) / scale + intercept, all float32."""
+    """A fitted logistic regression: margin = weights . (row - mean) / scale + intercept.
+
+    The parameters are float32, the arithmetic is double.
+    """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -47,7 +50,7 @@ class LinearModel:
     intercept: float
 
     def margins(self, design: NDArray[np.float32]) -> Floats:
-        """Return the margins computed in double, shape (n_rows,)."""
+        """Return the margins, shape (n_rows,)."""
         standard = (design.astype(np.float64) - self.mean) / self.scale
         return np.asarray(standard @ self.weights.astype(np.float64) + self.intercept, dtype=np.float64)
 
@@ -67,17 +70,22 @@ class LinearModel:
         return size / size.sum() if size.sum() else size
 
     def nodes(self, source: str, target: str) -> tuple[list[NodeProto], list[TensorProto]]:
-        """Return Sub, Div, MatMul and Add."""
+        """Return Sub, Div, MatMul and Add, in double.
+
+        In float32, terms that cancel leave an error beyond 1e-6 from some ten standard deviations on.
+        """
         constants = {
             "model_mean": self.mean,
             "model_scale": self.scale,
             "model_weights": self.weights.reshape(-1, 1),
-            "model_intercept": np.array([self.intercept], dtype=np.float32),
+            "model_intercept": np.array([self.intercept]),
         }
         nodes = [
-            helper.make_node("Sub", [source, "model_mean"], ["model_centred"]),
+            helper.make_node("Cast", [source], ["model_input"], to=TensorProto.DOUBLE),
+            helper.make_node("Sub", ["model_input", "model_mean"], ["model_centred"]),
             helper.make_node("Div", ["model_centred", "model_scale"], ["model_standard"]),
             helper.make_node("MatMul", ["model_standard", "model_weights"], ["model_product"]),
-            helper.make_node("Add", ["model_product", "model_intercept"], [target]),
+            helper.make_node("Add", ["model_product", "model_intercept"], ["model_margin"]),
+            helper.make_node("Cast", ["model_margin"], [target], to=TensorProto.FLOAT),
         ]
-        return nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        return nodes, [numpy_helper.from_array(value.astype(np.float64), name) for name, value in constants.items()]

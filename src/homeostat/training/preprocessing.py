@@ -67,7 +67,8 @@ def fit_numeric(values: Floats | Texts, feature: Feature) -> NumericStep:
     rounded = values.astype(np.float32)
     missing = np.isnan(rounded) | np.isin(rounded, np.array(markers, dtype=np.float32))
     measured = rounded[~missing]
-    fill = float(np.float32(np.median(measured))) if len(measured) else 0.0
+    # In double: the mean of two float32 middles can be beyond float32 on the way.
+    fill = float(np.float32(np.median(measured.astype(np.float64)))) if len(measured) else 0.0
     return NumericStep(feature.name, markers, fill, bool(missing.any()))
 
 

@@ -13,6 +13,8 @@ from homeostat.records import Columns, Schema
 NUMERIC, CATEGORICAL, PROBABILITY = "numeric", "categorical", "probability"
 # What stands for a missing category inside the graph: an empty text is never a category (validation.checks).
 NO_TEXT = ""
+# The probability from which on a row is called positive, in every answer and every metric.
+POSITIVE_FROM = 0.5
 
 
 def open_session(content: bytes) -> onnxruntime.InferenceSession:

@@ -10,10 +10,12 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from sqlalchemy import make_url
 
 from homeostat.records import Json
 
@@ -34,7 +36,26 @@ def open_client(url: str) -> MlflowClient:
     """Return a client of the experiment manager, without its migration messages."""
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    create_store(url)
     return MlflowClient(tracking_uri=url, registry_uri=url)
+
+
+def create_store(url: str) -> None:
+    """Create an embedded store, whole or not at all; one that is there stays as it is.
+
+    MLflow builds it by some sixty migrations that take seconds, and a store whose maker was killed among them never
+    opens again (7 of 10 kills).
+    """
+    location = make_url(url)
+    path = Path(location.database or "")
+    if location.get_backend_name() != "sqlite" or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".incomplete-", dir=path.parent) as scratch:
+        whole = Path(scratch) / path.name
+        MlflowClient(tracking_uri=f"sqlite:///{whole}").search_experiments(max_results=1)
+        with suppress(FileExistsError):  # somebody else was faster
+            os.link(whole, path)
 
 
 def record_run(
@@ -59,6 +80,8 @@ def record_run(
     for run in client.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{release}'"):
         if run.info.status == "FINISHED":
             return str(run.info.run_id)
+        # Only one loop records at a time: this is what a killed one has left.
+        client.set_terminated(run.info.run_id, "KILLED")
     run = client.create_run(experiment, run_name=f"release {release[:12]}", tags={**tags, DIGEST_TAG: release})
     run_id = str(run.info.run_id)
     log_release(client, run_id, folder)
@@ -70,7 +93,9 @@ def log_release(client: MlflowClient, run_id: str, folder: Path) -> None:
     """Log a release folder's parameters, metrics, curves and files to a run."""
     metrics = json.loads((folder / "metrics.json").read_bytes())
     lineage = json.loads((folder / "lineage.json").read_bytes())
-    parameters = {"family": lineage["family"], **lineage["parameters"], "snapshot": lineage["snapshot"]}
+    procedure = {f"training.{key}": value for key, value in lineage["settings"].items()}
+    chosen = {"family": lineage["family"], **lineage["parameters"]}
+    parameters = {**chosen, **procedure, "snapshot": lineage["snapshot"]}
     now = int(time.time() * 1000)
     figures = [Metric(name, value, now, 0) for name, value in flatten_metrics(metrics).items()]
     params = [Param(name, str(value)) for name, value in parameters.items()]

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold
 
 from homeostat.data.columns import take_rows
-from homeostat.errors import DataInsufficient
+from homeostat.data.snapshots import require_classes
 from homeostat.records import Columns, Estimate, Floats, Json, LabelledRows, Schema
 from homeostat.settings import TrainingSettings
 from homeostat.training.evaluation import auc, compare_auc, estimate_auc, estimate_to_json
@@ -68,15 +68,7 @@ def select_training(rows: LabelledRows, settings: TrainingSettings) -> TrainingR
     DataInsufficient
         A class has fewer rows than there are folds, on the training side or on the anchor.
     """
-    for side in ("training", "anchor"):
-        chosen = rows.labels[rows.sides == side]
-        fewest = min(int(chosen.sum()), int((1 - chosen).sum()))
-        if fewest < settings.folds:
-            raise DataInsufficient(
-                problem=f"the {side} side has {len(chosen)} rows, only {fewest} of its rarer class",
-                expected=f"at least {settings.folds} rows of each class on each side (training.folds)",
-                action="give more labelled rows, both classes among them",
-            )
+    require_classes(rows, at_least=settings.folds)
     mask = np.asarray(rows.sides == "training", dtype=np.bool_)
     columns, labels = take_rows(rows.columns, mask), rows.labels[mask]
     splitter = RepeatedStratifiedKFold(n_splits=settings.folds, n_repeats=settings.repeats, random_state=settings.seed)
@@ -134,10 +126,12 @@ def search_family(family: ModelFamily, rows: TrainingRows, schema: Schema, setti
 
 
 def parameter_importance(study: optuna.Study, seed: int) -> dict[str, float]:
-    """Return each parameter's share of the variance of the search (fANOVA; Hutter, Hoos, Leyton-Brown 2014)."""
-    values = {trial.value for trial in study.trials}
-    if len(study.best_trial.params) == 1 or len(values) == 1:
-        return dict.fromkeys(study.best_trial.params, 1.0)
+    """Return each parameter's share of the variance of the search (fANOVA; Hutter, Hoos, Leyton-Brown 2014).
+
+    All are 0 if every trial gave the same: then nothing mattered, or nobody knows.
+    """
+    if len({trial.value for trial in study.trials}) == 1:
+        return dict.fromkeys(study.best_trial.params, 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed)))
@@ -159,7 +153,7 @@ def cross_score(
     """Return out-of-fold probabilities before calibration, by compiled graphs, shape (n_repeats, n_rows)."""
     scores = np.empty((settings.repeats, len(rows.labels)))
     for number, (inside, held) in enumerate(rows.folds):
-        _, graph = fit_graph(family, parameters, take_rows(rows.columns, inside), rows.labels[inside], schema, settings)
+        graph = fit_graph(family, parameters, take_rows(rows.columns, inside), rows.labels[inside], schema, settings)
         scores[number // settings.folds, held] = Graph(graph, schema).score(take_rows(rows.columns, held))
     return scores
 
@@ -171,11 +165,11 @@ def fit_graph(  # noqa: PLR0917  the parts of one fit, always passed in this ord
     labels: NDArray[np.int8],
     schema: Schema,
     settings: TrainingSettings,
-) -> tuple[Preprocessor, bytes]:
-    """Return one fit's preparation and its graph without calibration."""
+) -> bytes:
+    """Return the graph of one fit, without calibration."""
     preprocessor = fit_preprocessor(columns, schema)
     model = family.fit(design_matrix(preprocessor, columns, schema), labels, parameters=parameters, seed=settings.seed)
-    return preprocessor, compile_release(preprocessor, model, PLAIN, schema)
+    return compile_release(preprocessor, model, PLAIN, schema)
 
 
 def calibrate(labels: NDArray[np.int8], probabilities: Floats) -> Calibration:
@@ -211,11 +205,13 @@ def explain(winner: str, challenger: str, candidates: Json, difference: Estimate
     found = candidates[winner]
     chosen = ", ".join(f"{key} {value:.3g}" for key, value in found["parameters"].items())
     ranked = sorted(found["importance"].items(), key=lambda item: -item[1])
-    mattered = " and ".join(f"{key} ({share:.0%})" for key, share in ranked[:2])
+    mattered = " and ".join(f"{key} ({share:.0%})" for key, share in ranked[:2] if share > 0)
+    why = f", in which {mattered} mattered most" if mattered else ""
+    n_trials = len(found["trials"])
     ours, base = found["auc"], candidates[BASELINE]["auc"]
     text = (
-        f"{winner} with {chosen} won its search of {len(found['trials'])} configurations, in which {mattered} mattered "
-        f"most: AUC {ours['value']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]"
+        f"{winner} with {chosen} won its search of {n_trials} configuration{'s' if n_trials > 1 else ''}{why}: "
+        f"AUC {ours['value']:.3f} [{ours['low']:.3f}, {ours['high']:.3f}]"
     )
     if challenger == BASELINE:
         return f"{text}."

@@ -52,13 +52,13 @@ def describe_range(feature: Feature) -> str:
     if feature.low is None and feature.high is None:
         words = f"a number{unit}"
     elif feature.high is None:
-        words = f"{feature.low:g}{unit} or more"
+        words = f"{feature.low:.15g}{unit} or more"
     elif feature.low is None:
-        words = f"{feature.high:g}{unit} or less"
+        words = f"{feature.high:.15g}{unit} or less"
     else:
-        words = f"{feature.low:g} to {feature.high:g}{unit}"
+        words = f"{feature.low:.15g} to {feature.high:.15g}{unit}"
     markers = ", ".join(
-        f"{marker:g}" if isinstance(marker, float | int) else repr(marker) for marker in feature.missing
+        f"{marker:.15g}" if isinstance(marker, float | int) else repr(marker) for marker in feature.missing
     )
     return f"{words}, {markers} or null if not measured" if markers else f"{words}, null if not measured"
 
@@ -78,19 +78,20 @@ def parse_number(cell: object, feature: Feature) -> float | Violation:
         try:
             return float(cell)
         except OverflowError:  # an integer of more than 308 digits
-            return math.copysign(math.inf, cell)
+            return math.inf if cell > 0 else -math.inf
     return Violation(feature.name, cell, "number", describe_range(feature))
 
 
 def parse_text(cell: object, feature: Feature) -> str | Violation | None:
     """Return the category in a cell, None if it is missing, or the violation of rule `text`.
 
-    A whole number is a category too: codes are written 1, 2, 3 as often as "1", "2", "3".
+    A whole number is a category too: codes are written 1, 2, 3 as often as "1", "2", "3". Blanks around a text are no
+    part of it.
     """
-    if cell is None or cell == "":
+    if cell is None:
         return None
     if isinstance(cell, str):
-        return cell
+        return cell.strip() or None
     if isinstance(cell, int) and not isinstance(cell, bool):
         return str(cell)
     return Violation(feature.name, cell, "text", "a category as text, null if not known")
@@ -109,7 +110,8 @@ def check_row(row: Mapping[str, object], schema: Schema) -> CheckedRow:
             violations.append(value)
         else:
             values[feature.name] = value
-    if len(row) > len(values) + len(violations):
+    absent = sum(violation.rule == "required" for violation in violations)
+    if len(row) > len(schema.features) - absent:
         violations.extend(unknown_fields(row, schema))
     return CheckedRow(values, tuple(violations))
 

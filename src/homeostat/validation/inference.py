@@ -63,7 +63,7 @@ def infer_features(cells: Mapping[str, NDArray[Any]]) -> list[Guess]:
         There are too few rows, a column holds nothing at all, or no column can be an input.
     """
     n_rows = len(next(iter(cells.values()), np.empty(0)))
-    if n_rows < MIN_ROWS:
+    if cells and n_rows < MIN_ROWS:
         raise DataInsufficient(
             problem=f"the table has {n_rows} row{'' if n_rows == 1 else 's'}",
             expected=f"at least {MIN_ROWS} rows to infer a schema",
@@ -135,22 +135,26 @@ def find_markers(measured: Floats, distinct: Floats) -> tuple[list[float], list[
 def possible_range(low: float, high: float, *, has_markers: bool) -> tuple[float, float]:
     """Return generous bounds around the values seen, on round numbers."""
     span = high - low
-    top = round_out(high + span)
+    top = round_out(high + span) if high + span > 0 else 0.0
     if low < 0:
         return -round_out(span - low), top
     return (round_in(low / 2) if has_markers else 0.0), top
 
 
 def round_out(value: float) -> float:
-    """Return `value` > 0 rounded up to one significant digit and a half: 1, 1.5, 2, 3, ... times a power of ten."""
-    scale = 10.0 ** math.floor(math.log10(value))
-    return next(step * scale for step in (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10) if step * scale >= value)
+    """Return `value` > 0 rounded up to 1, 1.5, 2, 3, ... times a power of ten; infinity past the largest float."""
+    if value == math.inf:
+        return value
+    # Through text, not 3 * 0.1: the settings file must hold exactly the bound that was meant.
+    _, _, exponent = f"{value:.17e}".partition("e")
+    steps = (float(f"{step}e{exponent}") for step in (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10))
+    return next(step for step in steps if step >= value)
 
 
 def round_in(value: float) -> float:
-    """Return `value` > 0 rounded down to one significant digit."""
-    scale = 10.0 ** math.floor(math.log10(value))
-    return math.floor(value / scale) * scale
+    """Return `value` >= 0 rounded down to one significant digit."""
+    digits, _, exponent = f"{value:.17e}".partition("e")
+    return float(f"{digits[0]}e{exponent}")
 
 
 def infer_categorical(name: str, cells: NDArray[np.object_]) -> Guess:
@@ -187,8 +191,14 @@ def infer_target(name: str, cells: NDArray[Any]) -> tuple[Target, str]:
             expected="exactly two different values and none empty (only binary targets are supported)",
             action="choose another target, or remove the rows that are neither",
         )
-    values: list[Label] = [int(cell) if isinstance(cell, float) and cell.is_integer() else cell for cell in distinct]
+    values = [as_label(cell) for cell in distinct]
     if str(values[1]).lower() in USUAL_NEGATIVES and str(values[0]).lower() not in USUAL_NEGATIVES:
+        distinct.reverse()
         values.reverse()
-    share = sum(cell == values[1] for cell in listed) / len(listed)
+    share = sum(cell == distinct[1] for cell in listed) / len(listed)
     return Target(name, values[0], values[1]), f"{values[1]!r} is the positive class ({share:.0%} of the rows)"
+
+
+def as_label(cell: float | str) -> Label:
+    """Return a value of the target as a label: a whole number as such, anything else as text."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -17,14 +17,16 @@ def freeze_schema(features: Sequence[Feature], target: Target) -> Schema:
     Raises
     ------
     SettingsInvalid
-        A range is empty, the target is also a feature, or its two values are the same.
+        A name begins with a dot, a range is empty, a category has a range or a number as marker, the target is also a
+        feature, or its two values are the same.
     """
     for feature in features:
-        if feature.low is not None and feature.high is not None and not feature.low <= feature.high:
+        require_consistent(feature)
+        if feature.name.startswith("."):
             raise SettingsInvalid(
-                problem=f"features.{feature.name}.range is [{feature.low:g}, {feature.high:g}]",
-                expected="the smaller end first",
-                action="swap the two numbers",
+                problem=f"features.{feature.name} begins with a dot",
+                expected="another name: snapshots keep ids, sides and labels in columns that begin with one",
+                action="rename the column",
             )
         if feature.name == target.name:
             raise SettingsInvalid(
@@ -40,6 +42,32 @@ def freeze_schema(features: Sequence[Feature], target: Target) -> Schema:
         )
     content = json.dumps(content_of(tuple(features), target), sort_keys=True)
     return Schema(tuple(features), target, hashlib.sha256(content.encode()).hexdigest())
+
+
+def require_consistent(feature: Feature) -> None:
+    """Raise SettingsInvalid if what is declared for a feature can never hold, or would never be looked at."""
+    where = f"features.{feature.name}"
+    if feature.low is not None and feature.high is not None and not feature.low <= feature.high:
+        raise SettingsInvalid(
+            problem=f"{where}.range is [{feature.low:.15g}, {feature.high:.15g}]",
+            expected="the smaller end first",
+            action="swap the two numbers",
+        )
+    if feature.kind == "numeric":
+        return
+    if (feature.low, feature.high) != (None, None):
+        raise SettingsInvalid(
+            problem=f"{where} is categorical and has a range",
+            expected="a range for numbers only",
+            action='remove the range, or write kind = "numeric"',
+        )
+    numbers = [marker for marker in feature.missing if not isinstance(marker, str)]
+    if numbers:
+        raise SettingsInvalid(
+            problem=f"{where} is categorical and has the number {numbers[0]:.15g} as missing marker",
+            expected="text, as every category is",
+            action=f'write "{numbers[0]:.15g}"',
+        )
 
 
 def content_of(features: tuple[Feature, ...], target: Target) -> Json:

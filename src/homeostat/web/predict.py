@@ -23,6 +23,7 @@ from homeostat.errors import RequestInvalid, RequestTooLarge
 from homeostat.monitoring.metrics import Metrics
 from homeostat.monitoring.predictions import Rejection, Values, new_prediction_id, prediction_values, rejection_values
 from homeostat.records import Json, Label, Prediction, Row, Schema, Violation
+from homeostat.training.scoring import POSITIVE_FROM
 from homeostat.validation.checks import check_row
 from homeostat.validation.schema import class_label
 from homeostat.web.bodies import decode_json, kind_of, read_body, show
@@ -34,7 +35,6 @@ from homeostat.web.worker import Worker
 THREAD_BYTES = 32_768
 # Each unknown field is compared with every column: more of them are not named.
 MAX_UNKNOWN_FIELDS = 20
-POSITIVE_FROM = 0.5
 # An accepted row that the graph has no number for: a model that overflows must not stop the log.
 NO_ANSWER = Violation("", None, "answer", "a row that the model has an answer to")
 

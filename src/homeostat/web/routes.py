@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -84,6 +85,10 @@ def add_state(app: FastAPI, worker: Worker) -> None:
 
 def add_health(app: FastAPI, worker: Worker) -> None:
     """Add the routes for the supervisor and for Prometheus."""
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")
 
     @app.get("/livez", tags=["health"], summary="Whether the process answers at all")
     async def livez() -> Response:

@@ -1,0 +1,203 @@
+"""Every complete window of a watch is checked once, whatever was killed, edited or promoted meanwhile."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from homeostat.errors import LeaseHeld
+from homeostat.monitoring.drift import detect_drift, report_from_json
+from homeostat.monitoring.drift_checks import list_drift_checks
+from homeostat.monitoring.windows import watch
+from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
+from homeostat.settings import MonitoringSettings
+from homeostat.store.database import Database
+from homeostat.store.events import read_events
+from homeostat.validation.profiles import build_profile, count_rows
+from homeostat.validation.schema import freeze_schema
+from tests.production_log import NOW, answer, lease_lost, own_lease
+
+TARGET = Target("outcome", 0, 1)
+SCHEMA = freeze_schema([Feature("x", "numeric"), Feature("city", "categorical")], TARGET)
+SETTINGS = MonitoringSettings(window=50, alpha=0.01)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database(f"sqlite:///{tmp_path / 'homeostat.db'}") as opened:
+        yield opened
+
+
+def draw(n_rows: int, *, shift: float = 0.0, seed: int = 0) -> list[Row]:
+    rng = np.random.default_rng(seed)
+    return [{"x": float(x), "city": "AB"[i % 2]} for i, x in enumerate(rng.normal(loc=shift, size=n_rows))]
+
+
+def columns_of(rows: list[Row]) -> Columns:
+    return {
+        "x": np.array([row["x"] for row in rows], dtype=np.float64),
+        "city": np.array([row["city"] for row in rows], dtype=np.object_),
+    }
+
+
+def release_of(schema: Schema = SCHEMA) -> Release:
+    """Return a release whose baseline is 300 quiet rows; a watch needs no graph."""
+    profile = build_profile(columns_of(draw(300, seed=9)), SCHEMA)
+    return Release("a" * 64, schema, b"", profile, Golden({}, np.empty(0, dtype=np.float32)), {}, {})
+
+
+def look(database: Database, *, epoch: int = 1, schema: Schema = SCHEMA) -> list[DriftReport]:
+    promotion = Promotion(epoch, "a" * 64, None, NOW, "test", "why")
+    return watch(database, release_of(schema), promotion, SETTINGS, lease=own_lease(database), now=NOW)
+
+
+def windows(database: Database) -> list[tuple[int, int]]:
+    with database.read() as connection:
+        return [(check["first_seq"], check["last_seq"]) for check in list_drift_checks(connection)]
+
+
+def events(database: Database) -> list[Json]:
+    with database.read() as connection:
+        return [event.payload for event in read_events(connection, kind="drift_checked")]
+
+
+def test_windows_tumble_and_rows_beyond_the_last_complete_one_wait(database: Database) -> None:
+    answer(database, draw(140))
+
+    look(database)
+
+    assert windows(database) == [(1, 50), (51, 100)]
+
+
+def test_rows_that_waited_are_checked_with_those_that_complete_their_window(database: Database) -> None:
+    answer(database, draw(80))
+    look(database)
+    answer(database, draw(20))
+
+    look(database)
+
+    assert windows(database) == [(1, 50), (51, 100)]
+
+
+def test_windows_begin_anew_with_each_promotion(database: Database) -> None:
+    answer(database, draw(80))
+    look(database)
+    answer(database, draw(60))
+
+    look(database, epoch=2)
+
+    assert windows(database) == [(1, 50), (81, 130)]
+
+
+def test_a_window_is_checked_once(database: Database) -> None:
+    answer(database, draw(100))
+
+    assert [len(look(database)) for _ in range(3)] == [2, 0, 0]
+
+
+def test_a_report_is_the_drift_test_of_the_windows_own_rows(database: Database) -> None:
+    rows = draw(100, shift=1.0)
+    answer(database, rows)
+
+    _, second = look(database)
+
+    release = release_of()
+    current = count_rows(columns_of(rows[50:]), SCHEMA, release.profile)
+    assert second == detect_drift(release.profile, current, alpha=0.01, boundary=SETTINGS.boundary)
+
+
+def test_a_stored_report_is_the_one_that_was_returned(database: Database) -> None:
+    answer(database, draw(50))
+
+    (report,) = look(database)
+
+    with database.read() as connection:
+        assert report_from_json(list_drift_checks(connection)[0]["report"]) == report
+
+
+def test_a_population_that_moved_fires_and_one_that_stayed_does_not(database: Database) -> None:
+    answer(database, draw(100) + draw(50, shift=2.0))
+
+    reports = look(database)
+
+    assert [report.fired for report in reports] == [False, False, True]
+    assert reports[2].drifted == ("x",)
+
+
+def test_each_check_is_one_event_with_figures_and_names_but_no_value(database: Database) -> None:
+    answer(database, draw(50, shift=2.0))
+
+    look(database)
+
+    expected = {"window": [1, 50], "score": 0.5, "boundary": 0.3, "fired": True, "drifted": ["x"]}
+    assert events(database) == [expected]
+
+
+def test_rows_that_an_edited_schema_refuses_are_left_out_of_their_window(database: Database) -> None:
+    answer(database, draw(30) + [{**row, "x": "text"} for row in draw(20)])
+
+    (report,) = look(database)
+
+    assert report.n_current == 30
+
+
+def test_a_window_that_an_edited_schema_empties_does_not_stop_the_watch(database: Database) -> None:
+    answer(database, [{**row, "x": "text"} for row in draw(50)] + draw(50, shift=2.0))
+
+    emptied, full = look(database)
+
+    assert (emptied.n_current, emptied.fired, emptied.features) == (0, False, ())
+    assert (full.n_current, full.fired) == (50, True)
+
+
+def test_a_watch_of_nothing_reports_nothing(database: Database) -> None:
+    assert look(database) == []
+
+
+def test_a_loop_that_lost_its_lease_checks_nothing(database: Database) -> None:
+    answer(database, draw(50))
+    promotion = Promotion(1, "a" * 64, None, NOW, "test", "why")
+
+    with lease_lost(database) as lease, pytest.raises(LeaseHeld):
+        watch(database, release_of(), promotion, SETTINGS, lease=lease, now=NOW)
+
+    assert windows(database) == []
+
+
+def test_the_window_is_that_of_the_settings(database: Database) -> None:
+    answer(database, draw(100))
+    promotion, lease = Promotion(1, "a" * 64, None, NOW, "test", "why"), own_lease(database)
+
+    watch(database, release_of(), promotion, SETTINGS.model_copy(update={"window": 30}), lease=lease, now=NOW)
+
+    assert windows(database) == [(1, 30), (31, 60), (61, 90)]
+
+
+WATCHER = """
+import sys
+from homeostat.store.database import Database
+from tests.monitoring.test_windows import look
+with Database(sys.argv[1]) as database:
+    look(database)
+"""
+
+
+def test_a_watch_that_is_killed_goes_on_without_repeating_or_leaving_out_a_window(database: Database) -> None:
+    answer(database, draw(10_000))
+    command = [sys.executable, "-c", WATCHER, str(database.engine.url)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as watcher:
+        while len(windows(database)) < 5 and watcher.poll() is None:
+            time.sleep(0.01)
+        watcher.send_signal(signal.SIGKILL)
+
+    done = len(windows(database))
+    look(database)
+
+    assert 5 <= done < 200
+    assert windows(database) == [(first, first + 49) for first in range(1, 10_000, 50)]
+    assert len(events(database)) == 200

@@ -1,0 +1,52 @@
+"""Rows and outcomes put into the log as if a service had answered them, for tests of what happens to them later.
+
+Not here: how a service writes them (`tests/monitoring/test_predictions.py`).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import func, insert, select, update
+
+from homeostat.records import Label, Row
+from homeostat.store.database import Database
+from homeostat.store.leases import Lease, take_lease
+from homeostat.store.tables import labels, leases, predictions
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def answer(database: Database, rows: Sequence[Row]) -> list[str]:
+    """Append answered rows to the log and return their ids, which count on from those that are there."""
+    with database.write() as connection:
+        known = connection.scalar(select(func.count()).select_from(predictions)) or 0
+        ids = [f"p{known + number:06}" for number in range(len(rows))]
+        values = {"received_at": NOW, "release": "a" * 64, "probability": 0.5, "label": "0"}
+        lines = [{**values, "id": i, "row": json.dumps(row).encode()} for i, row in zip(ids, rows, strict=True)]
+        if lines:
+            connection.execute(insert(predictions), lines)
+    return ids
+
+
+def label(database: Database, outcomes: Sequence[tuple[str, Label]]) -> None:
+    """Append outcomes by prediction id."""
+    lines = [{"prediction": i, "label": json.dumps(o), "received_at": NOW, "source": "test"} for i, o in outcomes]
+    with database.write() as connection:
+        if lines:
+            connection.execute(insert(labels), lines)
+
+
+def own_lease(database: Database) -> Lease:
+    """Take the lease for this process."""
+    return take_lease(database, now=NOW)
+
+
+@contextmanager
+def lease_lost(database: Database) -> Iterator[Lease]:
+    """Give a lease that another loop has taken meanwhile."""
+    lease = own_lease(database)
+    with database.write() as connection:
+        connection.execute(update(leases).values(fence=lease.fence + 1, holder="elsewhere:1"))
+    yield lease

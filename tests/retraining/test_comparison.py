@@ -1,0 +1,148 @@
+"""Both releases answer the same held-out rows, and one that cannot be trusted is refused before it answers any."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from homeostat.deployment.artifacts import GOLDEN, GRAPH, find_release, open_release, pack_release
+from homeostat.errors import ReleaseMissing
+from homeostat.monitoring.production import stamp_rows
+from homeostat.project import Project
+from homeostat.records import Criterion, GateResult, Promotion, Release
+from homeostat.retraining.comparison import compare
+from homeostat.retraining.packing import pack
+from homeostat.retraining.training_data import take_snapshot
+from homeostat.validation.schema import freeze_schema
+from tests.production_log import answer, label, own_lease
+from tests.retraining.clinic import FOUND, draw_patients
+
+
+def challenge(project: Project, champion: Promotion) -> str:
+    """Send labelled patients, and pack a challenger that has learned from some of them."""
+    rows, outcomes = draw_patients(150, seed=1)
+    label(project.database, list(zip(answer(project.database, rows), outcomes, strict=True)))
+    stamp_rows(project.database, lease=own_lease(project.database), epoch=1)
+    snapshot = take_snapshot(project, champion=champion, reload_files=False, change_point=None)
+    return str(pack(project, snapshot, FOUND, code={}, provenance={})["release"])
+
+
+def verdict(project: Project, challenger: str, champion: str | None, recent: Collection[str] | None) -> GateResult:
+    ids = None if recent is None else frozenset(recent)
+    return compare(project, challenger=challenger, champion=champion, recent_ids=ids)
+
+
+def criterion(result: GateResult, name: str) -> Criterion:
+    (found,) = (one for one in result.criteria if one.name == name)
+    return found
+
+
+def names(result: GateResult) -> list[str]:
+    return [one.name for one in result.criteria]
+
+
+def ids(n_rows: int) -> list[str]:
+    return [f"p{number:06}" for number in range(n_rows)]
+
+
+def release_of(project: Project, digest: str) -> Release:
+    return open_release(find_release(digest, project.blobs))
+
+
+def test_a_first_release_is_judged_alone(clinic: Project, champion: Promotion) -> None:
+    result = verdict(clinic, champion.release, None, None)
+
+    assert result.passed
+    assert names(result) == ["artifact", "answers", "skill"]
+
+
+def test_a_challenger_is_compared_on_the_anchor_and_on_recent_rows(clinic: Project, champion: Promotion) -> None:
+    result = verdict(clinic, challenge(clinic, champion), champion.release, ids(150))
+
+    assert names(result) == ["artifact", "answers", "skill", "anchor", "recent rows", "recent"]
+
+
+def test_the_artifact_is_checked_first_byte_for_byte_and_by_its_golden_rows(
+    clinic: Project, champion: Promotion
+) -> None:
+    found = criterion(verdict(clinic, champion.release, None, None), "artifact")
+
+    n_golden = len(release_of(clinic, champion.release).golden.expected)
+    assert found.sentence == f"every byte verified; {n_golden} golden rows answered within 0"
+
+
+@pytest.mark.parametrize("name", [GRAPH, GOLDEN])
+def test_a_damaged_challenger_is_refused_and_not_opened(clinic: Project, champion: Promotion, name: str) -> None:
+    challenger = challenge(clinic, champion)
+    (find_release(challenger, clinic.blobs) / name).write_bytes(b"damaged")
+
+    result = verdict(clinic, challenger, champion.release, None)
+
+    assert [(one.name, one.passed) for one in result.criteria] == [("artifact", False)]
+    assert f"the bytes of '{name}' differ" in result.criteria[0].sentence
+
+
+def test_only_recent_rows_with_the_given_ids_judge(clinic: Project, champion: Promotion) -> None:
+    challenger = challenge(clinic, champion)
+
+    counted = [
+        criterion(verdict(clinic, challenger, champion.release, ids(n)), "recent rows").figures["n_rows"]
+        for n in (0, 75, 150)
+    ]
+
+    assert counted[0] == 0 < counted[1] < counted[2] < 150
+
+
+def test_without_ids_recent_rows_do_not_judge(clinic: Project, champion: Promotion) -> None:
+    assert names(verdict(clinic, challenge(clinic, champion), champion.release, None)) == [
+        "artifact",
+        "answers",
+        "skill",
+        "anchor",
+    ]
+
+
+def test_a_release_against_itself_differs_by_nothing(clinic: Project, champion: Promotion) -> None:
+    found = criterion(verdict(clinic, champion.release, champion.release, None), "anchor")
+
+    assert found.figures["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+@pytest.mark.parametrize(("edit", "compared"), [({"unit": "other"}, True), ({"name": "another"}, False)])
+def test_a_champion_of_an_edited_schema_is_compared_as_long_as_it_can_answer_the_same_rows(
+    clinic: Project, champion: Promotion, *, edit: dict[str, Any], compared: bool
+) -> None:
+    release = release_of(clinic, champion.release)
+    first, *others = release.schema.features
+    edited = freeze_schema([replace(first, **edit), *others], release.schema.target)
+    rows = {edit.get("name", name) if name == first.name else name: v for name, v in release.golden.columns.items()}
+    other = pack_release(
+        graph=release.graph,
+        schema=edited,
+        profile=release.profile,
+        golden_inputs=rows,
+        metrics={},
+        lineage=release.lineage,
+        extra={},
+        provenance={},
+        blobs=clinic.blobs,
+    )
+
+    asked = ["artifact", "answers", "skill", "anchor"] if compared else ["artifact", "champion", "answers", "skill"]
+    assert names(verdict(clinic, champion.release, other, None)) == asked
+
+
+def test_a_champion_that_is_gone_is_no_reason_to_let_a_challenger_in(clinic: Project, champion: Promotion) -> None:
+    with pytest.raises(ReleaseMissing):
+        verdict(clinic, champion.release, "f" * 64, None)
+
+
+def test_the_same_challenger_gets_the_same_verdict(clinic: Project, champion: Promotion) -> None:
+    challenger = challenge(clinic, champion)
+
+    first, second = (verdict(clinic, challenger, champion.release, ids(150)) for _ in range(2))
+
+    assert first == second
+    assert np.isfinite(criterion(first, "recent").figures["difference"]["low"])

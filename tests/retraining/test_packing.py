@@ -1,0 +1,146 @@
+"""A packed release holds figures that its own graph gave, and the same training gives the same digest."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from homeostat.data.columns import take_rows
+from homeostat.deployment.artifacts import PROVENANCE, find_release, open_release, read_verified
+from homeostat.monitoring.production import stamp_rows
+from homeostat.project import Project, open_project
+from homeostat.records import Json, Release, Snapshot
+from homeostat.retraining.packing import MIN_RECENT, PARITY, pack
+from homeostat.retraining.training_data import take_snapshot
+from homeostat.training.evaluation import auc
+from homeostat.training.scoring import Graph
+from homeostat.validation.profiles import build_profile, profile_to_json
+from tests.production_log import answer, label, own_lease
+from tests.retraining.clinic import FOUND, draw_patients, write_project
+
+
+@pytest.fixture
+def snapshot(clinic: Project) -> Snapshot:
+    return take_snapshot(clinic, champion=None, reload_files=True, change_point=None)
+
+
+@pytest.fixture
+def release(clinic: Project, snapshot: Snapshot) -> Release:
+    return packed(clinic, snapshot)
+
+
+def packed(project: Project, snapshot: Snapshot, *, found: Json = FOUND, created: str = "now") -> Release:
+    left = pack(project, snapshot, found, code={"homeostat": "0"}, provenance={"created_at": created})
+    return open_release(find_release(left["release"], project.blobs))
+
+
+def produce(project: Project, n_rows: int) -> None:
+    rows, outcomes = draw_patients(n_rows, seed=1)
+    label(project.database, list(zip(answer(project.database, rows), outcomes, strict=True)))
+    stamp_rows(project.database, lease=own_lease(project.database), epoch=1)
+
+
+def test_the_figures_of_the_anchor_are_those_of_the_packed_graph(snapshot: Snapshot, release: Release) -> None:
+    mask = np.asarray(snapshot.rows.sides == "anchor", dtype=np.bool_)
+
+    scores = Graph(release.graph, release.schema).score(take_rows(snapshot.rows.columns, mask)).astype(np.float64)
+
+    assert release.metrics["anchor"]["n_rows"] == mask.sum()
+    assert release.metrics["anchor"]["auc"]["value"] == auc(snapshot.rows.labels[mask], scores)
+
+
+def test_the_figures_out_of_fold_are_those_of_the_training_side(snapshot: Snapshot, release: Release) -> None:
+    figures = release.metrics["cross_validation"]
+
+    assert figures["n_rows"] == (snapshot.rows.sides == "training").sum()
+    assert figures["auc"] == figures["baseline_auc"] == FOUND["candidates"]["logistic"]["auc"]
+
+
+def test_the_graph_agrees_with_the_native_model_and_the_release_says_how_far(release: Release) -> None:
+    assert 0 <= release.metrics["parity"] <= PARITY
+
+
+def test_the_lineage_says_what_it_was_made_of(clinic: Project, snapshot: Snapshot, release: Release) -> None:
+    assert release.lineage == {
+        "snapshot": snapshot.digest,
+        "schema": clinic.schema.digest,
+        "family": "logistic",
+        "parameters": {"C": 1.0},
+        "fixed": {},
+        "settings": clinic.settings.training.model_dump(mode="json"),
+        "code": {"homeostat": "0"},
+    }
+
+
+def test_the_profile_is_that_of_the_baseline(snapshot: Snapshot, release: Release) -> None:
+    expected = build_profile(snapshot.baseline, release.schema)
+
+    assert profile_to_json(release.profile) == profile_to_json(expected)
+
+
+def test_native_model_search_and_probabilities_out_of_fold_lie_beside_the_graph(
+    clinic: Project, release: Release
+) -> None:
+    files = read_verified(find_release(release.digest, clinic.blobs))
+
+    assert json.loads(files["model.txt"])["weights"]
+    assert json.loads(files["search.json"]) == FOUND
+    out_of_fold = json.loads(files["out_of_fold.json"])
+    assert len(out_of_fold["probability"]) == len(out_of_fold["label"])
+    assert [step["name"] for step in json.loads(files["preprocessing.json"])["numeric"]] == ["age", "dose"]
+
+
+def test_the_same_training_at_another_time_gives_the_same_release(clinic: Project, snapshot: Snapshot) -> None:
+    first, second = (packed(clinic, snapshot, created=created).digest for created in ("now", "later"))
+
+    assert first == second
+
+
+def test_other_parameters_give_another_release(clinic: Project, snapshot: Snapshot, release: Release) -> None:
+    assert packed(clinic, snapshot, found={**FOUND, "parameters": {"C": 0.01}}).digest != release.digest
+
+
+def test_the_time_is_kept_beside_the_digest(clinic: Project, snapshot: Snapshot) -> None:
+    release = packed(clinic, snapshot, created="2026-03-01")
+
+    provenance = read_verified(find_release(release.digest, clinic.blobs))[PROVENANCE]
+
+    assert json.loads(provenance) == {"created_at": "2026-03-01"}
+
+
+def test_an_anchor_of_few_rows_has_its_figures_all_the_same(tmp_path: Path) -> None:
+    with open_project(write_project(tmp_path / "small", n_rows=60)) as project:
+        snapshot = take_snapshot(project, champion=None, reload_files=True, change_point=None)
+
+        metrics = packed(project, snapshot).metrics
+
+    assert 0 < metrics["anchor"]["n_rows"] < MIN_RECENT
+    assert metrics["anchor"]["auc"]["low"] <= metrics["anchor"]["auc"]["high"]
+
+
+@pytest.mark.parametrize(("n_rows", "measured"), [(0, False), (20, False), (150, True)])
+def test_recent_rows_have_figures_if_there_are_enough(clinic: Project, *, n_rows: int, measured: bool) -> None:
+    produce(clinic, n_rows)
+    snapshot = take_snapshot(clinic, champion=None, reload_files=True, change_point=None)
+
+    recent = packed(clinic, snapshot).metrics["recent"]
+
+    assert (recent is not None) is measured
+
+
+def test_what_is_left_for_the_loop_are_the_headline_figures(clinic: Project, snapshot: Snapshot) -> None:
+    left = pack(clinic, snapshot, FOUND, code={}, provenance={})
+
+    assert left["family"] == "logistic"
+    assert set(left["metrics"]) == {"sentence", "cross_validation", "anchor"}
+    assert set(left["metrics"]["anchor"]) == {"auc", "brier", "n_rows"}
+
+
+def test_the_booster_says_what_was_fixed(clinic: Project, snapshot: Snapshot) -> None:
+    found = {**FOUND, "family": "lightgbm", "parameters": {"num_iterations": 5}}
+    candidates = {**FOUND["candidates"], "lightgbm": FOUND["candidates"]["logistic"]}
+
+    release = packed(clinic, snapshot, found={**found, "candidates": candidates})
+
+    assert release.lineage["fixed"]["deterministic"] is True

@@ -1,0 +1,172 @@
+"""What asks for a retraining: a window above the boundary, a moment of the schedule that has passed."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from homeostat.errors import SettingsInvalid
+from homeostat.records import Json, Proposal
+from homeostat.retraining.triggers import TRIGGERS, Drift, Schedule, Trigger, Watch, propose
+from homeostat.settings import MonitoringSettings, RetrainingSettings
+from tests.conformance.trigger import TriggerConformance
+
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
+DAILY = RetrainingSettings(schedule="0 3 * * *")
+scores = st.lists(st.integers(0, 8).map(lambda moved: moved / 8), max_size=8)
+
+
+def checks_of(found: Sequence[float]) -> list[Json]:
+    """Return checks of windows of 200 rows with these scores, of eight features each."""
+    return [
+        {
+            "fired": score > 0.3,
+            "score": score,
+            "first_seq": 1 + 200 * place,
+            "last_seq": 200 + 200 * place,
+            "report": {
+                "boundary": 0.3,
+                "features": [{"name": f"f{j}", "drifted": j < score * 8} for j in range(8)],
+            },
+        }
+        for place, score in enumerate(found)
+    ]
+
+
+def watch_of(*found: float, trained: datetime = NOW, now: datetime = NOW) -> Watch:
+    return Watch(checks_of(found), trained, now)
+
+
+def drift(watch: Watch) -> Proposal | None:
+    return Drift().propose(watch, MonitoringSettings(), RetrainingSettings())
+
+
+def schedule(watch: Watch, retraining: RetrainingSettings = DAILY) -> Proposal | None:
+    return Schedule().propose(watch, MonitoringSettings(), retraining)
+
+
+class TestDrift(TriggerConformance):
+    @pytest.fixture
+    def trigger(self) -> Trigger:
+        return Drift()
+
+    @pytest.fixture
+    def calling(self) -> Watch:
+        return watch_of(0.0, 0.5)
+
+    @pytest.fixture
+    def quiet(self) -> Watch:
+        return watch_of(0.0, 0.25)
+
+
+class TestSchedule(TriggerConformance):
+    @pytest.fixture
+    def trigger(self) -> Trigger:
+        return Schedule()
+
+    @pytest.fixture
+    def calling(self) -> Watch:
+        return watch_of(trained=NOW - timedelta(days=1))
+
+    @pytest.fixture
+    def quiet(self) -> Watch:
+        return watch_of(trained=NOW - timedelta(hours=8))
+
+    @pytest.fixture
+    def retraining(self) -> RetrainingSettings:
+        return DAILY
+
+
+# --- drift --------------------------------------------------------------------------------------------------------
+
+
+def test_the_reason_of_a_drift_names_features_score_boundary_and_rows() -> None:
+    found = drift(watch_of(0.0, 0.375))
+
+    assert found is not None
+    assert found.reason == "3 of 8 features drifted (f0, f1, f2): score 0.375 exceeds 0.3 in rows 201 to 400"
+
+
+def test_a_drift_that_a_later_quiet_window_followed_still_calls() -> None:
+    found = drift(watch_of(0.5, 0.0))
+
+    assert found is not None
+    assert found.reason.endswith("in rows 1 to 200")
+
+
+@given(scores)
+def test_drift_calls_exactly_if_some_window_of_the_watch_fired(found: list[float]) -> None:
+    assert (drift(watch_of(*found)) is not None) == any(score > 0.3 for score in found)
+
+
+# --- schedule -----------------------------------------------------------------------------------------------------
+
+
+def test_the_reason_of_a_schedule_is_its_line_and_the_moment_that_was_due() -> None:
+    found = schedule(watch_of(trained=NOW - timedelta(days=1)))
+
+    assert found is not None
+    assert found.reason == "the schedule '0 3 * * *' was due at 2026-03-04 03:00 UTC"
+
+
+def test_a_schedule_is_due_at_its_very_moment_and_not_before() -> None:
+    trained, due = NOW - timedelta(hours=12), datetime(2026, 3, 4, 3, tzinfo=UTC)
+
+    assert schedule(watch_of(trained=trained, now=due - timedelta(seconds=1))) is None
+    assert schedule(watch_of(trained=trained, now=due)) is not None
+
+
+def test_a_schedule_that_slept_through_several_moments_is_due_once() -> None:
+    woken = NOW + timedelta(days=9)
+
+    assert schedule(watch_of(trained=NOW, now=woken)) is not None
+    assert schedule(watch_of(trained=woken, now=woken + timedelta(hours=14))) is None
+    assert schedule(watch_of(trained=woken, now=woken + timedelta(hours=15))) is not None
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 60), max_size=30))
+def test_however_long_it_sleeps_a_daily_schedule_calls_at_most_once_a_day(naps_h: list[int]) -> None:
+    now, trained, calls = NOW, NOW, []
+    for nap in naps_h:
+        now += timedelta(hours=nap)
+        if schedule(watch_of(trained=trained, now=now)) is not None:
+            trained = now
+            calls.append((now - timedelta(hours=3)).date())
+
+    assert len(calls) == len(set(calls))
+
+
+def test_without_a_schedule_nothing_is_due() -> None:
+    assert schedule(watch_of(trained=NOW - timedelta(days=900)), RetrainingSettings()) is None
+
+
+@pytest.mark.parametrize("line", ["daily", "", "61 * * * *", "* * *"])
+def test_a_schedule_that_is_no_cron_line_is_refused_in_three_parts(line: str) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        schedule(watch_of(), RetrainingSettings(schedule=line))
+
+    assert refused.value.problem.startswith(f"retraining.schedule is {line!r}: ")
+    assert "cron line" in refused.value.expected
+    assert "homeostat.toml" in refused.value.action
+
+
+# --- all of them --------------------------------------------------------------------------------------------------
+
+
+def test_every_trigger_has_a_name_of_its_own() -> None:
+    assert len({trigger.name for trigger in TRIGGERS}) == len(TRIGGERS)
+
+
+def test_all_that_call_are_heard_drift_first() -> None:
+    both = watch_of(0.5, trained=NOW - timedelta(days=1))
+
+    found = propose(both, MonitoringSettings(), DAILY)
+
+    assert [proposal.trigger for proposal in found] == ["drift", "schedule"]
+
+
+def test_where_nothing_calls_there_is_no_proposal() -> None:
+    assert propose(watch_of(0.0), MonitoringSettings(), DAILY) == []
