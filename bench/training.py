@@ -206,7 +206,7 @@ def cpu_seconds() -> float:
 
 def quality_table(quality: Json) -> Iterator[str]:
     """Yield the lines of the table of quality."""
-    yield f"Nested cross-validation, {REPEATS} x {FOLDS} outer folds, {quality['n_rows']} rows, search inside each fold."
+    yield f"Nested cross-validation, {REPEATS} x {FOLDS} outer folds, {quality['n_rows']} rows, search inside each."
     yield ""
     yield "| procedure | AUC [95 %] | mean AUC of the folds | Brier [95 %] | ours minus it, AUC [95 %] |"
     yield "|---|---|---|---|---|"

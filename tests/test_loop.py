@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from homeostat.data.columns import unstack_rows
 from homeostat.deployment.artifacts import find_release, open_release, pack_release
 from homeostat.deployment.registry import list_promotions, list_releases, register_release, require_production
-from homeostat.errors import LeaseHeld, PromotionConflict, ReleaseMissing, SourceUnreadable
+from homeostat.errors import LeaseHeld, PromotionConflict, ReleaseMissing, SourceUnreadable, TrainingFailed
 from homeostat.loop import ORDER, Advance, Turn, advance, begin_by_hand, run_step, tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Release
@@ -194,7 +194,7 @@ def retrained(trained_template: Path, cohort: Cohort, tmp_path_factory: pytest.T
 def test_a_drift_with_labels_is_retrained_step_by_step_to_a_promotion(retrained: Retrained) -> None:
     assert [done.outcome for done in retrained.said] == [None] * len(ORDER) + ["promoted"]
     assert retrained.said[0].sentence.startswith("Retraining: ")
-    assert retrained.said[-1].sentence.endswith("is in production since epoch 2, and MLflow's alias follows.")
+    assert retrained.said[-1].sentence.endswith("is in production since epoch 2; MLflow's alias follows.")
 
 
 def test_one_drift_is_exactly_one_retraining(retrained: Retrained) -> None:
@@ -271,14 +271,28 @@ def test_after_it_the_same_population_is_quiet(retrained: Retrained) -> None:
 
 def turned_round(project: Project) -> str:
     """Pack and register a release that answers 1 - p, golden rows included."""
+    digest = repack(project, factor=-1.0)
+    with project.database.write() as connection:
+        register_release(connection, digest, snapshot="s", family="f", metrics={}, run_id=None, now=datetime.now(UTC))
+    return digest
+
+
+def ranking_alike(project: Project) -> str:
+    """Pack a release that ranks as the champion does, with answers of its own."""
+    return repack(project, factor=1.25)
+
+
+def repack(project: Project, *, factor: float) -> str:
+    """Pack the release in production with its calibration multiplied."""
     with project.database.read() as connection:
         production = require_production(connection).release
     release = release_of(project, production)
     loaded = onnx.load_from_string(release.graph)
     for constant in loaded.graph.initializer:
         if constant.name in {"calibration_slope", "calibration_offset"}:
-            constant.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(constant), constant.name))
-    digest = pack_release(
+            changed = numpy_helper.to_array(constant) * np.float32(factor)
+            constant.CopyFrom(numpy_helper.from_array(changed, constant.name))
+    return pack_release(
         graph=loaded.SerializeToString(),
         schema=release.schema,
         profile=release.profile,
@@ -289,9 +303,6 @@ def turned_round(project: Project) -> str:
         provenance={},
         blobs=project.blobs,
     )
-    with project.database.write() as connection:
-        register_release(connection, digest, snapshot="s", family="f", metrics={}, run_id=None, now=datetime.now(UTC))
-    return digest
 
 
 def test_a_refused_challenger_leaves_production_as_it_is(project: Project) -> None:
@@ -318,7 +329,8 @@ def test_a_refusal_is_in_the_event_log_with_its_criteria(project: Project) -> No
 
 
 def test_production_that_moved_since_the_verdict_is_not_moved_again(project: Project) -> None:
-    verdict: Json = {"passed": True, "criteria": [], "epoch": 0}
+    asked = {"name": "skill", "passed": True, "sentence": "-", "figures": {}}
+    verdict: Json = {"passed": True, "criteria": [asked], "epoch": 0}
     go_on_at(project, "promote", {"fit": {"release": turned_round(project)}, "gate": verdict})
 
     with pytest.raises(PromotionConflict, match="production has moved to epoch 1 meanwhile"):
@@ -372,6 +384,26 @@ def test_after_a_failed_cycle_the_loop_goes_on_watching(project: Project) -> Non
     assert done.idle
 
 
+def test_whatever_else_a_step_meets_ends_its_cycle_too(project: Project) -> None:
+    go_on_at(project, "gate", {"fit": {}})
+
+    with pytest.raises(TrainingFailed, match="step gate met KeyError: 'release'"):
+        run_out(project)
+
+    assert cycles(project)[-1].outcome == "failed"
+
+
+def test_a_training_by_hand_is_not_held_up_by_a_few_recent_labels(project: Project, cohort: Cohort) -> None:
+    (done,) = cycles(project)
+    send(project, aged(cohort, 50), n_labelled=50)
+    go_on_at(project, "gate", {name: done.record[name] for name in ORDER[:4]}, trigger=HAND)
+
+    step_once(project)
+
+    gate = cycles(project)[-1].record["gate"]
+    assert (gate["passed"], gate["criteria"][-1]["name"]) == (True, "anchor")
+
+
 # --- one loop at a time -------------------------------------------------------------------------------------------
 
 
@@ -392,6 +424,13 @@ def test_a_second_loop_is_told_who_acts(project: Project, other_loop: subprocess
 
     assert f":{other_loop.pid} until " in refused.value.problem
     assert refused.value.expected == "one loop at a time"
+
+
+def test_a_training_by_hand_is_left_to_the_loop_that_acts(project: Project, other_loop: subprocess.Popen[str]) -> None:
+    assert begin_by_hand(project, reason="while another loop acts")
+
+    assert other_loop.stdout is not None
+    assert "Snapshot " in other_loop.stdout.readline()
 
 
 def test_a_loop_that_was_killed_leaves_the_way_free_at_once(
@@ -435,3 +474,15 @@ def test_steps_whose_effects_are_there_already_have_no_second_effect(project: Pr
     assert said[-1].outcome == "promoted"
     assert (again["track"], again["mirror"]) == (done.record["track"], done.record["mirror"])
     assert len(history(project)) == 1
+
+
+def test_an_experiment_manager_that_fails_does_not_stand_between_a_release_and_production(project: Project) -> None:
+    (project.folder / ".homeostat" / "tracking.db").write_bytes(b"no database")
+    challenger, (done,) = ranking_alike(project), cycles(project)
+    go_on_at(project, "track", {**done.record, "fit": {**done.record["fit"], "release": challenger}}, trigger=HAND)
+
+    said = run_out(project)
+
+    assert said[-1].outcome == "promoted"
+    assert history(project)[-1] == challenger
+    assert [event.payload["part"] for event in events(project, "tracking_failed")] == ["track"]

@@ -61,7 +61,7 @@ class TrainingSettings(Section):
     family: Literal["auto", "lightgbm", "logistic"] = Field(
         default="auto", description="auto: boosted trees, unless the logistic baseline is better."
     )
-    trials: int = Field(default=30, ge=1, le=10_000, description="Configurations the search tries.")
+    trials: int = Field(default=15, ge=1, le=10_000, description="Configurations the search tries.")
     folds: int = Field(default=5, ge=2, le=20)
     repeats: int = Field(default=3, ge=1, le=50, description="Repetitions of the cross-validation that is reported.")
     seed: int = Field(default=0, ge=0)

@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from homeostat.errors import LogBusy, LogFailed
 from homeostat.monitoring.predictions import (
     MAX_PENDING_ROWS,
-    LogBusy,
-    LogFailed,
     PredictionLog,
     Rejection,
     Values,

@@ -62,13 +62,14 @@ def test_an_attempt_is_one_finished_run(tracked: Tracked) -> None:
     assert [run.info.status for run in tracked.runs()] == ["FINISHED"]
 
 
-def test_a_run_has_the_family_and_its_parameters(tracked: Tracked) -> None:
+def test_a_run_has_the_family_its_parameters_and_the_settings_of_the_search(tracked: Tracked) -> None:
     lineage = tracked.release.lineage
 
     parameters = tracked.runs()[0].data.params
 
-    expected = {"family": lineage["family"], "snapshot": lineage["snapshot"], **lineage["parameters"]}
-    assert parameters == {name: str(value) for name, value in expected.items()}
+    chosen = {"family": lineage["family"], "snapshot": lineage["snapshot"], **lineage["parameters"]}
+    procedure = {f"training.{key}": value for key, value in lineage["settings"].items()}
+    assert parameters == {name: str(value) for name, value in {**chosen, **procedure}.items()}
 
 
 @pytest.mark.parametrize("side", ["cross_validation", "anchor"])

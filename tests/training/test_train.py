@@ -163,7 +163,7 @@ def test_both_families_are_searched_the_baseline_within_its_own_budget(linear: T
 
 def test_the_parameters_that_win_are_those_of_the_best_trial(found: Json) -> None:
     for candidate in found["candidates"].values():
-        best = max(candidate["trials"], key=lambda trial: trial["auc"])
+        best = min(candidate["trials"], key=lambda trial: trial["log_loss"])
 
         assert candidate["parameters"] == best["parameters"]
 

@@ -36,14 +36,30 @@ class LightGbm:
 
     name = "lightgbm"
 
-    def suggest(self, trial: optuna.Trial) -> Json:
-        """Return shallow trees: LightGBM's defaults lose .03 AUC on a table of some hundred rows."""
+    def prior(self) -> Json:
+        """Return shallow trees, grown slowly.
+
+        Over 25 nested folds of the Pima table this alone had AUC .840, where a search of 30 wide configurations that
+        began from nothing had .829.
+        """
         return {
-            "num_iterations": trial.suggest_int("num_iterations", 20, 400, log=True),
-            "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
-            "num_leaves": trial.suggest_int("num_leaves", 2, 16),
+            "num_iterations": 100,
+            "learning_rate": 0.04,
+            "num_leaves": 4,
+            "min_data_in_leaf": 20,
+            "lambda_l2": 0.1,
+            "feature_fraction": 0.6,
+            "bagging_fraction": 0.7,
+        }
+
+    def suggest(self, trial: optuna.Trial) -> Json:
+        """Return small trees: LightGBM's defaults lose .03 AUC on a table of some hundred rows."""
+        return {
+            "num_iterations": trial.suggest_int("num_iterations", 40, 200, log=True),
+            "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True),
+            "num_leaves": trial.suggest_int("num_leaves", 2, 16, log=True),
             "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 60),
-            "lambda_l2": trial.suggest_float("lambda_l2", 1e-3, 30.0, log=True),
+            "lambda_l2": trial.suggest_float("lambda_l2", 1e-3, 10.0, log=True),
             "feature_fraction": trial.suggest_float("feature_fraction", 0.3, 1.0),
             "bagging_fraction": trial.suggest_float("bagging_fraction", 0.5, 1.0),
         }

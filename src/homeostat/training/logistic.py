@@ -20,6 +20,10 @@ class Logistic:
 
     name = "logistic"
 
+    def prior(self) -> Json:
+        """Return the usual penalty."""
+        return {"C": 1.0}
+
     def suggest(self, trial: optuna.Trial) -> Json:
         """Return the inverse strength of the penalty."""
         return {"C": trial.suggest_float("C", 1e-3, 10.0, log=True)}

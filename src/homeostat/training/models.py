@@ -45,6 +45,10 @@ class ModelFamily(Protocol):
         """Return the word used in settings and reports."""
         ...
 
+    def prior(self) -> Json:
+        """Return a configuration that is good on most tables: the first one that the search tries."""
+        ...
+
     def suggest(self, trial: optuna.Trial) -> Json:
         """Return the parameters of one search trial."""
         ...
