@@ -7,6 +7,7 @@ where it was.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +27,7 @@ from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.windows import watch, window_is_complete
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion
-from homeostat.retraining.attempt import run_part
+from homeostat.retraining.attempt import lacks_store, run_part
 from homeostat.retraining.comparison import compare
 from homeostat.retraining.cycles import HAND, Cycle, close_cycle, find_open_cycle, open_cycle, store_step
 from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch, judging_labels
@@ -97,8 +98,12 @@ def step_snapshot(turn: Turn) -> Json:
 
 
 def step_search(turn: Turn) -> Json:
-    """Find the best configuration."""
-    return turn.run_part("search", {"snapshot": turn.recall("snapshot")["snapshot"]})
+    """Find the best configuration; before a first training, MLflow's store is built beside it."""
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        if lacks_store(turn.project):
+            # What goes wrong with it is told by the step that needs it.
+            aside.submit(run_part, "prepare", turn.project, {}, while_waiting=lambda: None)
+        return turn.run_part("search", {"snapshot": turn.recall("snapshot")["snapshot"]})
 
 
 def step_fit(turn: Turn) -> Json:

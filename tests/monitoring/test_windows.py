@@ -13,7 +13,8 @@ import pytest
 from homeostat.errors import LeaseHeld
 from homeostat.monitoring.drift import detect_drift, report_from_json
 from homeostat.monitoring.drift_checks import list_drift_checks
-from homeostat.monitoring.windows import watch
+from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.windows import check_next_window, watch, window_is_complete
 from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
@@ -159,14 +160,28 @@ def test_a_watch_of_nothing_reports_nothing(database: Database) -> None:
     assert look(database) == []
 
 
-def test_a_loop_that_lost_its_lease_checks_nothing(database: Database) -> None:
+def test_a_loop_that_lost_its_lease_stores_no_check(database: Database) -> None:
     answer(database, draw(50))
+    stamp_rows(database, lease=own_lease(database), epoch=1)
     promotion = Promotion(1, "a" * 64, None, NOW, "test", "why")
 
     with lease_lost(database) as lease, pytest.raises(LeaseHeld):
-        watch(database, release_of(), promotion, SETTINGS, lease=lease, now=NOW)
+        check_next_window(database, release_of(), promotion, SETTINGS, lease=lease, now=NOW)
 
     assert windows(database) == []
+    assert events(database) == []
+
+
+def test_whether_a_window_waits_to_be_checked_is_known_without_opening_a_release(database: Database) -> None:
+    promotion = Promotion(1, "a" * 64, None, NOW, "test", "why")
+    found = []
+    for n_rows in (49, 1):
+        answer(database, draw(n_rows))
+        stamp_rows(database, lease=own_lease(database), epoch=1)
+        found.append(window_is_complete(database, promotion, SETTINGS))
+    look(database)
+
+    assert [*found, window_is_complete(database, promotion, SETTINGS)] == [False, True, False]
 
 
 def test_the_window_is_that_of_the_settings(database: Database) -> None:

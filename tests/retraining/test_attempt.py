@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,14 @@ from homeostat.retraining.attempt import LIBRARIES, PARTS, code_version, read_an
 from homeostat.retraining.training_data import take_snapshot
 from tests.retraining.clinic import FOUND
 
+PART = "homeostat.retraining.attempt"
 FIT = {"search": FOUND, "cycle": 1, "trigger": "hand"}
 
 
 def children() -> list[int]:
     """Return the processes that this one has started and that still live."""
     found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(child) for child in found if "attempt" in Path(f"/proc/{child}/cmdline").read_text()]
+    return [int(child) for child in found if PART in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def kill_it() -> None:
@@ -38,6 +41,16 @@ class Interrupted(Exception):
 def interrupt() -> None:
     if children():
         raise Interrupted
+
+
+@pytest.fixture
+def held_back(clinic: Project) -> Iterator[Project]:
+    """The clinic with its database locked: a part that opens it waits there for half a minute."""
+    clinic.database.close()
+    with closing(sqlite3.connect(str(clinic.database.engine.url.database), isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        yield clinic
 
 
 def fit_on(project: Project, snapshot: str, while_waiting: Callable[[], None] = lambda: None) -> str:
@@ -63,21 +76,24 @@ def test_an_error_on_purpose_comes_back_with_its_three_parts(clinic: Project) ->
     assert refused.value.action == "run `homeostat train`"
 
 
-def test_a_part_that_is_killed_is_a_failed_training_with_its_code(clinic: Project) -> None:
+def test_a_part_that_is_killed_is_a_failed_training_with_its_code(held_back: Project) -> None:
     with pytest.raises(TrainingFailed, match="the fit process ended with code -9: it said nothing"):
-        fit_on(clinic, "f" * 64, kill_it)
+        fit_on(held_back, "f" * 64, kill_it)
 
 
-def test_whoever_stops_waiting_takes_the_process_along(clinic: Project) -> None:
+def test_whoever_stops_waiting_takes_the_process_along_at_once(held_back: Project) -> None:
+    started = time.monotonic()
+
     with pytest.raises(Interrupted):
-        fit_on(clinic, "f" * 64, interrupt)
+        fit_on(held_back, "f" * 64, interrupt)
 
     assert children() == []
+    assert time.monotonic() - started < 10
 
 
 ORPHAN = """
-import subprocess, sys
-command = [sys.executable, "-m", "homeostat.retraining.attempt", "fit", sys.argv[1]]
+import os, subprocess, sys
+command = [sys.executable, "-m", "homeostat.retraining.attempt", "fit", sys.argv[1], str(os.getpid())]
 child = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
 child.stdin.write(sys.argv[2])
 child.stdin.close()
@@ -93,18 +109,15 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_a_part_ends_soon_after_the_loop_that_started_it(clinic: Project) -> None:
-    # A pipe in place of the settings: the part waits there until its parent is gone.
-    (clinic.folder / "homeostat.toml").unlink()
-    os.mkfifo(clinic.folder / "homeostat.toml")
-    command = [sys.executable, "-c", ORPHAN, str(clinic.folder), json.dumps(FIT)]
+def test_a_part_ends_soon_after_the_loop_that_started_it(held_back: Project) -> None:
+    command = [sys.executable, "-c", ORPHAN, str(held_back.folder), json.dumps(FIT)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert is_running(child)
         parent.kill()
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 15
     while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.05)
 
@@ -152,4 +165,4 @@ def test_the_code_version_names_every_library_that_can_change_a_model() -> None:
 
 
 def test_the_parts_are_those_that_the_loop_asks_for() -> None:
-    assert list(PARTS) == ["search", "fit", "track", "mirror"]
+    assert list(PARTS) == ["prepare", "search", "fit", "track", "mirror"]

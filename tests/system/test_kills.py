@@ -79,9 +79,9 @@ def at_once(_: Project) -> bool:
 # When a command is killed: the step that it is at, or past, and what must be under way there.
 KILLS: tuple[tuple[str, Callable[[Project], bool]], ...] = (
     ("snapshot", at_once),
+    ("search", is_creating),
     ("search", is_training),
     ("fit", is_training),
-    ("track", is_creating),
     ("track", is_recording),
     ("gate", at_once),
     ("promote", at_once),

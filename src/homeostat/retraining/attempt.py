@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
 from homeostat.errors import HomeostatError, TrainingFailed, error_from_json, error_to_json
 from homeostat.project import Project, open_project
 from homeostat.records import Json
@@ -40,7 +42,7 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
     TrainingFailed
         The child ended in any other way.
     """
-    command = [sys.executable, "-m", "homeostat.retraining.attempt", part, str(project.folder)]
+    command = [sys.executable, "-m", "homeostat.retraining.attempt", part, str(project.folder), str(os.getpid())]
     with subprocess.Popen(  # noqa: S603  our own interpreter and module
         command,
         stdin=subprocess.PIPE,
@@ -104,6 +106,14 @@ def fit_part(project: Project, request: Json) -> Json:
     return pack(project, snapshot, request["search"], code=code_version(), provenance=provenance)
 
 
+def prepare_part(project: Project, request: Json) -> Json:  # noqa: ARG001  one signature for all parts
+    """Build the experiment manager's store, which takes seconds the first time."""
+    from homeostat.training.tracking import open_client  # noqa: PLC0415  only the child loads MLflow
+
+    open_client(project.tracking_url)
+    return {}
+
+
 def track_part(project: Project, request: Json) -> Json:
     """Record the attempt in the experiment manager."""
     from homeostat.deployment.artifacts import find_release  # noqa: PLC0415  only the child loads MLflow
@@ -134,7 +144,14 @@ def mirror_part(project: Project, request: Json) -> Json:
     return {"version": mirror_production(client, project=name, release=request["release"], run_id=request["run_id"])}
 
 
+def lacks_store(project: Project) -> bool:
+    """Return whether the experiment manager's embedded store is still to be built."""
+    location = make_url(project.tracking_url)
+    return location.get_backend_name() == "sqlite" and not Path(location.database or "").exists()
+
+
 PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
+    "prepare": prepare_part,
     "search": search_part,
     "fit": fit_part,
     "track": track_part,
@@ -148,9 +165,11 @@ def code_version() -> Json:
     return {"homeostat": version("homeostat"), "python": sys.version.split()[0], **libraries}
 
 
-def end_with_parent() -> None:
-    """End this process when the loop that started it is gone: it would only compete with the next one."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """End this process when the loop that started it is gone: it would only compete with the next one.
+
+    `parent` is the loop's own word: it may be gone before this process can ask.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -161,11 +180,11 @@ def end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one part in this process: PART PROJECT, the request on standard input."""
-    part, folder = arguments
+    """Run one part in this process: PART PROJECT PARENT, the request on standard input."""
+    part, folder, parent = arguments
+    end_with_parent(int(parent))
     os.nice(NICENESS)
     request: dict[str, Any] = json.load(sys.stdin)
-    end_with_parent()
     try:
         with open_project(Path(folder)) as project:
             answer = PARTS[part](project, request)

@@ -38,7 +38,7 @@ ORDINARY_WINDOWS = 4
 IMPOSSIBLE_ROWS = 14
 # Aged patients that come before any of their outcomes does, and those whose outcomes arrive.
 EARLY_WINDOWS = 2
-LABELLED_ROWS = 800
+LABELLED_ROWS = 700
 QUIET_WINDOWS = 3
 FRESH_ROWS = 20_000
 # Patients a second while the loop retrains: enough to notice a failed request, little enough to leave it the machine.

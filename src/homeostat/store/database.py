@@ -57,9 +57,9 @@ class Database:
             # SQLAlchemy begins the transactions itself (below): the driver must not begin any of its own.
             connection.isolation_level = None
             for pragma in (
+                f"busy_timeout={BUSY_TIMEOUT_MS}",  # first: the next one may have to wait already
                 "journal_mode=WAL",
                 f"synchronous={synchronous}",
-                f"busy_timeout={BUSY_TIMEOUT_MS}",
                 "foreign_keys=ON",
             ):
                 connection.execute(f"PRAGMA {pragma}")

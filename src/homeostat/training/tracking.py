@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from sqlalchemy import make_url
 
 from homeostat.records import Json
@@ -101,6 +100,8 @@ def log_release(client: MlflowClient, run_id: str, folder: Path) -> None:
     params = [Param(name, str(value)) for name, value in parameters.items()]
     client.log_batch(run_id, metrics=figures, params=params, tags=[RunTag("homeostat.sentence", metrics["sentence"])])
     with tempfile.TemporaryDirectory() as scratch:
+        from homeostat.training.curves import draw_curves  # noqa: PLC0415  drawing takes a second to import
+
         for name, figure in draw_curves(metrics).items():
             path = Path(scratch) / f"{name}.png"
             figure.savefig(path, dpi=110)
@@ -118,28 +119,6 @@ def flatten_metrics(metrics: Json) -> dict[str, float]:
                 flat |= {f"{side}_{name}": estimate["value"]}
                 flat |= {f"{side}_{name}_{end}": estimate[end] for end in ("low", "high")}
     return flat
-
-
-def draw_curves(metrics: Json) -> dict[str, Figure]:
-    """Return the ROC curve and the reliability curve on the anchor."""
-    anchor = metrics["anchor"]
-    roc = draw_square("ROC on the anchor", "false positive rate", "true positive rate")
-    roc.axes[0].plot(anchor["roc"]["false_positive_rate"], anchor["roc"]["true_positive_rate"], color="#1f6f8b")
-    reliability = draw_square("Reliability on the anchor", "predicted probability", "share of positives")
-    cells = anchor["reliability"]
-    reliability.axes[0].plot(
-        [c["probability"] for c in cells], [c["positive_share"] for c in cells], marker="o", color="#1f6f8b"
-    )
-    return {"roc": roc, "reliability": reliability}
-
-
-def draw_square(title: str, across: str, upward: str) -> Figure:
-    """Return an empty plot of the unit square with its diagonal."""
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
-    axes.set(title=title, xlabel=across, ylabel=upward, xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    return figure
 
 
 def ensure_experiment(client: MlflowClient, project: str, artifacts: Path) -> str:
