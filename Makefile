@@ -46,6 +46,7 @@ contract: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/training.py
+	$(BIN)/python bench/false_alarms.py
 
 # Hash-locked and universal; the output names packages only, never a registry's address.
 lock:

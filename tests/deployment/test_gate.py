@@ -181,7 +181,7 @@ def test_whatever_is_judged_every_criterion_has_a_sentence_and_one_refusal_refus
     assert result.passed <= bool(np.isfinite(rows.challenger).all())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.permutations(range(60)))
 def test_the_order_of_the_rows_does_not_change_the_figures_of_the_comparison(order: list[int]) -> None:
     rows = held_out("good", "bad", n_rows=60)

@@ -172,7 +172,7 @@ def test_a_refused_release_does_not_move_the_log_and_the_refusal_names_the_crite
     assert count_events(database, "promoted") == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(verdicts, max_size=6))
 def test_only_a_verdict_without_any_refusal_moves_the_log(gates: Sequence[GateResult]) -> None:
     moves = 0
@@ -203,7 +203,7 @@ def live_at(promotions: Sequence[Promotion], moment: datetime) -> str | None:
     return decided[-1] if decided else None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 10), st.sampled_from([A, B, C])), max_size=8))
 def test_who_was_live_at_any_moment_is_what_a_model_says(moves: list[tuple[int, str]]) -> None:
     live: list[str | None] = []

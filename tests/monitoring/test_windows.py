@@ -203,7 +203,7 @@ with Database(sys.argv[1]) as database:
 
 
 def test_a_watch_that_is_killed_goes_on_without_repeating_or_leaving_out_a_window(database: Database) -> None:
-    answer(database, draw(10_000))
+    answer(database, draw(4_000))
     command = [sys.executable, "-c", WATCHER, str(database.engine.url)]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as watcher:
         while len(windows(database)) < 5 and watcher.poll() is None:
@@ -213,6 +213,6 @@ def test_a_watch_that_is_killed_goes_on_without_repeating_or_leaving_out_a_windo
     done = len(windows(database))
     look(database)
 
-    assert 5 <= done < 200
-    assert windows(database) == [(first, first + 49) for first in range(1, 10_000, 50)]
-    assert len(events(database)) == 200
+    assert 5 <= done < 80
+    assert windows(database) == [(first, first + 49) for first in range(1, 4_000, 50)]
+    assert len(events(database)) == 80

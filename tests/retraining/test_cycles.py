@@ -81,7 +81,7 @@ def test_later_steps_keep_what_earlier_ones_left(database: Database) -> None:
     assert after.record == {"first": {"rows": 3}, "second": {"digest": "a"}}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(left=left_by_a_step)
 def test_what_a_step_left_comes_back_as_it_was(left: Json) -> None:
     with TemporaryDirectory() as folder, Database(f"sqlite:///{folder}/homeostat.db") as database:

@@ -22,7 +22,8 @@ def as_lightgbm_reads(value: float) -> float:
 
 def neighbours(value: float) -> list[float]:
     at = np.float32(value)
-    return [float(np.nextafter(at, np.float32(end))) for end in (-np.inf, np.inf)]
+    with np.errstate(over="ignore"):  # the largest one's upper neighbour is infinite
+        return [float(np.nextafter(at, np.float32(end))) for end in (-np.inf, np.inf)]
 
 
 def fit_column(values: NDArray[np.float64], labels: NDArray[np.bool_]) -> BoostedTrees:

@@ -24,7 +24,7 @@ from tests.training.generated import TARGET, Tables, linear_table, tables
 
 Design = NDArray[np.float32]
 
-few = settings(max_examples=80, deadline=None)
+few = settings(max_examples=50, deadline=None)
 CALIBRATION = Calibration(slope=1.25, offset=-0.5)
 TREES = {"num_iterations": 150, "learning_rate": 0.1, "num_leaves": 8, "min_data_in_leaf": 5}
 PARAMETERS = {"lightgbm": TREES, "logistic": {"C": 1.0}}

@@ -20,6 +20,7 @@ from homeostat.training.train import (
     Trained,
     TrainingRows,
     calibrate,
+    choose_trial,
     cross_score,
     fit,
     log_odds,
@@ -161,11 +162,34 @@ def test_both_families_are_searched_the_baseline_within_its_own_budget(linear: T
     }
 
 
-def test_the_parameters_that_win_are_those_of_the_best_trial(found: Json) -> None:
-    for candidate in found["candidates"].values():
-        best = min(candidate["trials"], key=lambda trial: trial["log_loss"])
+def trials_of(*losses_by_fold: list[float]) -> list[optuna.trial.FrozenTrial]:
+    """Return finished trials with these losses; the first is the prior."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for losses in losses_by_fold:
+        trial = optuna.trial.create_trial(value=float(np.mean(losses)), user_attrs={"losses": losses})
+        study.add_trial(trial)
+    return study.trials
 
-        assert candidate["parameters"] == best["parameters"]
+
+@pytest.mark.parametrize(
+    ("prior", "others", "chosen"),
+    [
+        ([0.5, 0.6, 0.7], [[0.4, 0.5, 0.6]], 1),  # better in every fold by as much
+        ([0.5, 0.6, 0.7], [[0.4, 0.7, 0.6]], 0),  # better on average, as chance would have it
+        ([0.5, 0.6, 0.7], [[0.6, 0.7, 0.8]], 0),
+        ([0.5, 0.6, 0.7], [[0.5, 0.6, 0.7]], 0),
+        ([0.5, 0.6, 0.7], [[0.45, 0.55, 0.65], [0.4, 0.5, 0.6]], 2),
+    ],
+)
+def test_the_prior_stays_unless_the_best_trial_gains_more_than_its_error(
+    prior: list[float], others: list[list[float]], chosen: int
+) -> None:
+    assert choose_trial(trials_of(prior, *others)).number == chosen
+
+
+def test_the_parameters_that_win_are_those_of_one_of_the_trials(found: Json) -> None:
+    for candidate in found["candidates"].values():
+        assert candidate["parameters"] in [trial["parameters"] for trial in candidate["trials"]]
 
 
 def test_a_booster_that_is_worse_beyond_its_interval_is_not_shipped(found: Json) -> None:

@@ -16,10 +16,11 @@ GLUCOSE = Feature("Glucose", "numeric", "mg/dL", low=20.0, high=600.0, missing=(
 CITY = Feature("City", "categorical", missing=("?",))
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+names = st.text().filter(lambda name: not name.startswith("."))
 units = st.none() | st.text(max_size=5)
 numeric = st.builds(
     Feature,
-    st.text(),
+    names,
     st.just("numeric"),
     units,
     st.none() | finite.filter(lambda low: low < 0),
@@ -27,7 +28,7 @@ numeric = st.builds(
     st.lists(finite | st.text(max_size=3), max_size=3).map(tuple),
 )
 categorical = st.builds(
-    Feature, st.text(), st.just("categorical"), units, missing=st.lists(st.text(), max_size=2).map(tuple)
+    Feature, names, st.just("categorical"), units, missing=st.lists(st.text(), max_size=2).map(tuple)
 )
 targets = st.sampled_from([Target("\0", 0, 1), Target("\0", "no", "yes"), Target("\0", 1, "1")])
 features = st.lists((numeric | categorical).filter(lambda f: f.name != "\0"), max_size=4, unique_by=lambda f: f.name)
@@ -38,6 +39,11 @@ def test_a_schema_survives_json_under_the_same_digest(features: list[Feature], t
     schema = freeze_schema(features, target)
 
     assert schema_from_json(json.loads(json.dumps(schema_to_json(schema)))) == schema
+
+
+def test_a_name_that_begins_with_a_dot_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match="features..label begins with a dot; expected another name"):
+        freeze_schema([Feature(".label", "numeric")], TARGET)
 
 
 def digest_of(*features: Feature, target: Target = TARGET) -> str:

@@ -44,12 +44,18 @@ def test_a_wrong_method_is_a_405_that_names_the_right_one(client: httpx.Client, 
     assert (answer.status_code, answer.json()["code"], answer.headers["allow"]) == (405, "method-not-allowed", "GET")
 
 
-@pytest.mark.parametrize("route", ["/", "/v1", "/v1/predict/", "/v1/nothing", "/v2/health/live", "/..%2f..%2fetc"])
+@pytest.mark.parametrize("route", ["/v1", "/v1/predict/", "/v1/nothing", "/v2/health/live", "/..%2f..%2fetc"])
 def test_an_unknown_route_is_a_404_problem(client: httpx.Client, route: str) -> None:
     answer = client.get(route)
 
     assert (answer.status_code, answer.json()["code"]) == (404, "route-missing")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_address_alone_leads_to_the_description_of_the_routes(client: httpx.Client) -> None:
+    answer = client.get("/")
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
 
 
 def test_the_status_counts_what_was_kept(client: httpx.Client, row: Row) -> None:

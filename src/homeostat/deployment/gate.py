@@ -36,7 +36,7 @@ def judge(
     anchor
         Rows of the first data that no training ever sees.
     recent
-        Labelled predictions kept from all training; None if the attempt was asked for by hand without any.
+        Labelled predictions kept from all training; None if the attempt was asked for by hand and they are too few.
     margin
         The loss of AUC that still counts as no worse: the lower end of the paired 95 % interval stays above -margin.
     min_recent, min_recent_per_class

@@ -29,7 +29,7 @@ def compare(
         Digests of releases; no champion before the first promotion.
     recent_ids
         The labelled predictions since the world may have changed: those of them that are kept from training judge.
-        None if the attempt was asked for by hand and there are none.
+        None if the attempt was asked for by hand and they are too few.
     """
     try:
         release = open_release(find_release(challenger, project.blobs))

@@ -159,6 +159,8 @@ def parameter_importance(study: optuna.Study, seed: int) -> dict[str, float]:
     """
     if len({trial.value for trial in study.trials}) == 1:
         return dict.fromkeys(study.best_trial.params, 0.0)
+    if len(study.best_trial.params) == 1:
+        return dict.fromkeys(study.best_trial.params, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed)))
