@@ -42,7 +42,7 @@ def test_a_schema_survives_json_under_the_same_digest(features: list[Feature], t
 
 
 def test_a_name_that_begins_with_a_dot_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="features..label begins with a dot; expected another name"):
+    with pytest.raises(SettingsInvalid, match=r"features\.\.label begins with a dot; expected another name"):
         freeze_schema([Feature(".label", "numeric")], TARGET)
 
 
