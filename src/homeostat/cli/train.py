@@ -12,7 +12,7 @@ from homeostat.errors import LeaseHeld
 from homeostat.loop import Advance, begin_by_hand, tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json
-from homeostat.retraining.cycles import list_cycles
+from homeostat.retraining.cycles import Cycle, list_cycles
 
 FOLLOW_S = 0.5
 STEP_WORDS = "snapshot, search, fit, track, gate, promote, mirror"
@@ -43,27 +43,27 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
 
 
 def turn(project: Project) -> Iterator[Advance]:
-    """Turn the open cycle here, or, if a loop holds the lease, follow it until that loop has ended it."""
-    try:
-        yield from tick(project)
-    except LeaseHeld as error:
-        yield Advance(f"{error.problem}: it does the work, this follows.", idle=False)
-        yield from follow(project)
-
-
-def follow(project: Project) -> Iterator[Advance]:
-    """Yield each step of the newest cycle as the loop that turns it finishes it, then the outcome."""
+    """Turn the open cycle here; while a loop holds the lease, follow what that one does with it."""
     said = ""
-    while True:
-        with project.database.read() as connection:
-            cycle = list_cycles(connection)[-1]
-        if cycle.step is None:
-            yield Advance(f"The cycle has ended: {cycle.outcome}.", idle=True, outcome=cycle.outcome)
-            return
-        if cycle.step != said:
-            yield Advance(f"Next step: {cycle.step}.", idle=False)
+    while (cycle := newest_cycle(project)).step is not None:
+        try:
+            yield from tick(project)
+        except LeaseHeld as error:
+            if not said:
+                yield Advance(f"{error.problem}: it does the work, this follows.", idle=False)
+            if cycle.step != said:
+                yield Advance(f"Next step: {cycle.step}.", idle=False)
             said = cycle.step
-        time.sleep(FOLLOW_S)
+            time.sleep(FOLLOW_S)
+        else:
+            return
+    yield Advance(f"The cycle has ended: {cycle.outcome}.", idle=True, outcome=cycle.outcome)
+
+
+def newest_cycle(project: Project) -> Cycle:
+    """Return the cycle that was opened last."""
+    with project.database.read() as connection:
+        return list_cycles(connection)[-1]
 
 
 @click.command("runs")

@@ -52,15 +52,22 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
         text=True,
     ) as child:
         answer: list[tuple[str, str]] = []
-        reader = threading.Thread(target=lambda: answer.append(child.communicate(json.dumps(request))))
-        reader.start()
+        # Not Thread.join: a signal handler that raises in it makes Python 3.11 believe that the thread has ended.
+        read = threading.Event()
+
+        def converse() -> None:
+            try:
+                answer.append(child.communicate(json.dumps(request)))
+            finally:
+                read.set()
+
+        threading.Thread(target=converse).start()
         try:
-            while reader.is_alive():
-                reader.join(POLL_S)
+            while not read.wait(POLL_S):
                 while_waiting()
         except BaseException:
             child.kill()
-            reader.join()  # the pipes are closed behind this block
+            read.wait()  # the pipes are closed behind this block
             raise
     printed, complaints = answer[0]
     return read_answer(part, child.returncode, printed, complaints)
