@@ -76,9 +76,8 @@ def runs_command(folder: Path, *, as_json: bool) -> None:
     with open_project(folder) as project:
         found = list_runs(open_client(project.tracking_url), project.settings.project.name)
         with project.database.read() as connection:
-            outcomes = {
-                c.record["track"]["run_id"]: c.outcome or "" for c in list_cycles(connection) if "track" in c.record
-            }
+            # A cycle whose attempt MLflow did not take has no run.
+            outcomes = {c.record.get("track", {}).get("run_id"): c.outcome or "" for c in list_cycles(connection)}
     if as_json:
         print_json(
             [
