@@ -27,6 +27,7 @@ OTHER = {
     "family": "logistic", "anchor_share": 0.3, "alpha": 0.01, "boundary": 0.5, "reference": "snapshot",
     "schedule": "0 3 * * *", "recent_share": 0.5, "margin": 0.02, "host": "::1", "durability": "process-safe",
     "database": "sqlite:///b.db", "blobs": "b", "tracking": "sqlite:///t.db", "trigger": "book",
+    "authentication": "required", "certfile": "chain.pem", "keyfile": "key.pem",
 }  # fmt: skip
 
 
@@ -169,7 +170,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(sections: dict[str, Any
 def test_an_unknown_key_near_to_none_is_refused_with_all_that_there_are() -> None:
     refused = refusal(store={"xyz": 1})
 
-    assert refused.expected == "one of database, blobs, tracking"
+    assert refused.expected == "one of database, blobs, tracking, keep_predictions_days, keep_rejections_days"
     assert refused.action == "remove it or correct its name"
 
 

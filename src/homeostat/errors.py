@@ -9,15 +9,22 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |-- ColumnMissing           a column that the schema names is not there
     |   |-- TargetInvalid           the target column is not a binary outcome
     |   |-- DataInsufficient        readable, but too little to learn from
-    |   `-- RequestInvalid          an HTTP body that is not a request
-    |       `-- RequestTooLarge     an HTTP body beyond the limit
+    |   |-- RequestInvalid          an HTTP body that is not a request
+    |   |   |-- RequestTooLarge     an HTTP body beyond the limit
+    |   |   `-- IdempotencyReused   an Idempotency-Key that came with another body before
+    |   `-- AccessRefused           a request that its sender may not make
+    |       |-- KeyInvalid          no key, or none that is valid now
+    |       |-- ScopeMissing        a valid key without the scope of the route
+    |       `-- QuotaExceeded       a key that sent more rows than it may in a minute
     |-- StateError                  the project is not in the state that the command needs
     |   |-- ProjectMissing          no homeostat.toml
     |   |-- ReleaseMissing          no such release, or none in production yet
     |   |-- PromotionConflict       somebody else moved production first
     |   |-- LeaseHeld               another loop is acting
     |   |-- DatabaseTooNew          written by a newer Homeostat
+    |   |-- Overloaded              more requests at a time than the service takes; it may be sent again
     |   |-- LogBusy                 the prediction log took nothing of this request; it may be sent again
+    |   |-- DeadlineExceeded        the commit takes too long; whether the rows are kept is not known yet
     |   `-- LogFailed               the prediction log met an I/O error and takes no more
     |-- ArtifactError               a stored artifact cannot be trusted
     |   |-- ArtifactCorrupt         bytes differ from their digest
@@ -99,6 +106,36 @@ class RequestTooLarge(RequestInvalid):
     code = "request-too-large"
 
 
+class IdempotencyReused(RequestInvalid):
+    """An Idempotency-Key was sent before, with another body."""
+
+    code = "idempotency-key-reused"
+
+
+class AccessRefused(InputError):
+    """A request that its sender may not make."""
+
+    code = "access-refused"
+
+
+class KeyInvalid(AccessRefused):
+    """There is no API key, or none that is valid now."""
+
+    code = "key-invalid"
+
+
+class ScopeMissing(AccessRefused):
+    """The API key is valid, but not for this route."""
+
+    code = "scope-missing"
+
+
+class QuotaExceeded(AccessRefused):
+    """The API key sent more rows than it may in a minute."""
+
+    code = "quota-exceeded"
+
+
 class StateError(HomeostatError):
     """The project is not in the state that the command needs."""
 
@@ -133,6 +170,18 @@ class DatabaseTooNew(StateError):
     """The database was written by a newer Homeostat."""
 
     code = "database-too-new"
+
+
+class Overloaded(StateError):
+    """More requests are under way than the service takes at a time; nothing was done."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(StateError):
+    """The commit takes too long: whether the rows are kept is not known yet."""
+
+    code = "deadline-exceeded"
 
 
 class LogBusy(StateError):

@@ -99,9 +99,19 @@ class ServingSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    durability: Literal["power-safe", "process-safe"] = "power-safe"
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that answer.")
+    durability: Literal["power-safe", "process-safe", "relaxed"] = "power-safe"
+    authentication: Literal["auto", "required"] = Field(
+        default="auto", description="auto: keys are asked for from the first one on that was ever made."
+    )
+    certfile: str | None = Field(default=None, description="The TLS certificate chain, relative to the project folder.")
+    keyfile: str | None = Field(default=None, description="Its private key.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_rows: int = Field(default=10_000, ge=1)
+    max_concurrency: int = Field(default=256, ge=1, description="Requests under way at a time, in each process.")
+    deadline_s: float = Field(default=10, gt=0, description="The longest wait for the commit.")
+    grace_s: float = Field(default=1, ge=0, description="After SIGTERM, how long requests are still taken.")
+    idempotency_s: float = Field(default=86_400, gt=0, description="How long an Idempotency-Key is remembered.")
 
 
 class StoreSettings(Section):
@@ -110,6 +120,8 @@ class StoreSettings(Section):
     database: str = "sqlite:///.homeostat/homeostat.db"
     blobs: str = ".homeostat/blobs"
     tracking: str = "sqlite:///.homeostat/tracking.db"
+    keep_predictions_days: float = Field(default=730, gt=0, description="Answered rows and their outcomes.")
+    keep_rejections_days: float = Field(default=90, gt=0, description="Rejected rows.")
 
 
 class Settings(Section):

@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from homeostat.errors import DatabaseTooNew
 from homeostat.store.tables import SCHEMA_VERSION, metadata, versions
 
-Durability = Literal["power-safe", "process-safe"]
+Durability = Literal["power-safe", "process-safe", "relaxed"]
 
 # FULL, not NORMAL: under NORMAL a power cut loses every commit since the last checkpoint (3,240 of 3,240 rows in a
 # simulated cut); FULL lost none. https://www.sqlite.org/pragma.html#pragma_synchronous
-SYNCHRONOUS: dict[Durability, str] = {"power-safe": "FULL", "process-safe": "NORMAL"}
+SYNCHRONOUS: dict[Durability, str] = {"power-safe": "FULL", "process-safe": "NORMAL", "relaxed": "NORMAL"}
 BUSY_TIMEOUT_MS = 30_000
 # Nothing was written and the file is whole: the caller may try again. Any other error means that nobody knows what the
 # disk holds; after a failed sync the next one may claim success for bytes that are gone (fsyncgate).
@@ -37,7 +37,8 @@ class Database:
     url
         An SQLAlchemy URL, such as `sqlite:////var/lib/homeostat/homeostat.db`. The folder must exist.
     durability
-        What a commit survives: a power cut (`power-safe`) or the death of the process (`process-safe`).
+        What a commit survives: a power cut (`power-safe`) or the death of the process (`process-safe`, `relaxed`;
+        the last is about when the prediction log answers, not about a commit).
 
     Raises
     ------
@@ -81,10 +82,11 @@ class Database:
                 expected=f"version {SCHEMA_VERSION} or older, which this Homeostat can read",
                 action="upgrade Homeostat, or restore a backup made before the upgrade",
             )
-        if found is None:
+        if found is None or found < SCHEMA_VERSION:
             with self.write() as connection:
+                # So far a version only adds tables and indexes: what is there already is left as it is.
                 metadata.create_all(connection)
-                if connection.scalar(select(func.max(versions.c.version))) is None:
+                if (connection.scalar(select(func.max(versions.c.version))) or 0) < SCHEMA_VERSION:
                     connection.execute(insert(versions).values(version=SCHEMA_VERSION, applied_at=datetime.now(UTC)))
 
     @contextmanager

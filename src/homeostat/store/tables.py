@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, types
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -106,6 +106,33 @@ rejections = Table(
     Column("received_at", Instant, nullable=False),
     Column("row", LargeBinary, nullable=False),
     Column("violations", LargeBinary, nullable=False),
+)
+
+# What an Idempotency-Key was answered with. `body` is the SHA-256 of the request: the same key with another is refused.
+answers = Table(
+    "answers",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("body", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("media_type", String(80), nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+)
+
+# `hash` is the SHA-256 of the whole token: 256 random bits need no slow hash. `scopes` is JSON.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(80), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("rows_per_minute", Integer),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
 )
 
 drift_checks = Table(
