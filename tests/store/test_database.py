@@ -4,6 +4,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, inspect, select, text, update
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 
 from homeostat.errors import DatabaseTooNew
-from homeostat.store.database import Database, Durability, make_parent, resolve_url
+from homeostat.store.database import Database, Durability, insert_lines, insert_statement, make_parent, resolve_url
 from homeostat.store.events import append_event, find_break
-from homeostat.store.tables import SCHEMA_VERSION, Instant, events, leases, metadata, versions
+from homeostat.store.tables import EPOCH, SCHEMA_VERSION, Instant, answers, events, leases, metadata, versions
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LINE = {"name": "loop", "holder": "somebody", "fence": 1, "expires_at": NOW}
@@ -123,6 +126,43 @@ def test_processes_that_create_the_database_at_once_create_it_once(url: str) -> 
     assert [writer.communicate() and writer.returncode for writer in writers] == [0, 0]
     with Database(url) as database, database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(versions)) == 1
+
+
+def insert_events(database: Database, kinds: Sequence[str]) -> None:
+    columns = ["kind", "seq", "at", "payload", "previous", "digest"]
+    with database.write() as connection:
+        insert_lines(connection, events, columns, [(kind, seq, 0, "{}", "", "") for seq, kind in enumerate(kinds)])
+
+
+def test_lines_are_inserted_by_position_in_the_order_of_the_named_columns(database: Database) -> None:
+    insert_events(database, ["first", "second"])
+
+    with database.read() as connection:
+        found = connection.execute(select(events.c.seq, events.c.kind, events.c.at).order_by(events.c.seq)).all()
+    assert found == [(0, "first", EPOCH), (1, "second", EPOCH)]
+
+
+def test_no_lines_are_no_statement(database: Database) -> None:
+    insert_events(database, [])
+
+    with database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(events)) == 0
+
+
+def test_lines_that_are_refused_raise_as_any_statement_does(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.write() as connection:
+        insert_lines(connection, leases, ["name", "holder"], [("loop", "somebody")])
+
+
+def test_each_driver_is_given_parameters_by_position() -> None:
+    columns, psycopg = ("owner", "created_at"), make_url("postgresql+psycopg://").get_dialect()()
+
+    assert (
+        insert_statement(sqlite.dialect(), answers, columns) == "INSERT INTO answers (owner, created_at) VALUES (?, ?)"
+    )
+    assert insert_statement(psycopg, answers, columns) == (
+        "INSERT INTO answers (owner, created_at) VALUES (%s::VARCHAR, %s::BIGINT)"
+    )
 
 
 @pytest.mark.parametrize("attempt", range(3))

