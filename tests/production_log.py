@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import func, insert, select, update
 
+from homeostat.monitoring.entries import Line, label_to_text, new_prediction_ids, to_microseconds
 from homeostat.records import Label, Row
 from homeostat.store.database import Database
 from homeostat.store.leases import Lease, take_lease
@@ -28,6 +29,12 @@ def answer(database: Database, rows: Sequence[Row]) -> list[str]:
         if lines:
             connection.execute(insert(predictions), lines)
     return ids
+
+
+def line(row: Row, *, id_: str | None = None, now: datetime = NOW, release: str = "a" * 64) -> Line:
+    """Return the line of an answered row, as `entries.PREDICTION_COLUMNS` has it."""
+    id_ = new_prediction_ids(1, now)[0] if id_ is None else id_
+    return (id_, to_microseconds(now), release, json.dumps(row).encode(), 0.25, label_to_text(0))
 
 
 def label(database: Database, outcomes: Sequence[tuple[str, Label]]) -> None:

@@ -246,18 +246,6 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """One answered row: `probability` is that of the positive class, `label` the class it was answered with."""
-
-    id: str
-    received_at: datetime
-    release: str
-    row: Row
-    probability: float
-    label: Label
-
-
-@dataclass(frozen=True, slots=True)
 class FeatureDrift:
     """The test of one feature: its name, statistic and p-value, and where the feature stood then and stands now.
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from homeostat.monitoring.entries import new_prediction_ids
 from homeostat.monitoring.labels import LabelItem, LabelOutcome, judge_labels, record_labels
-from homeostat.monitoring.predictions import new_prediction_id, prediction_values
-from homeostat.records import Label, Prediction, Target
+from homeostat.records import Label, Target
 from homeostat.store.database import Database
-from homeostat.store.tables import labels, predictions
+from homeostat.store.tables import labels
+from tests.production_log import answer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TARGET = Target("Outcome", 0, 1)
@@ -30,10 +31,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def issued(database: Database) -> list[str]:
-    answered = [Prediction(new_prediction_id(NOW), NOW, "a" * 64, {"Age": 50.0}, 0.25, 0) for _ in range(3)]
-    with database.write() as connection:
-        connection.execute(insert(predictions), [prediction_values(p) for p in answered])
-    return [p.id for p in answered]
+    return answer(database, [{"Age": 50.0}] * 3)
 
 
 def record(database: Database, *items: tuple[str, object]) -> list[LabelOutcome]:
@@ -87,7 +85,9 @@ def test_two_outcomes_in_one_request_conflict_too(database: Database, issued: li
 
 
 def test_an_id_that_was_never_answered_is_unknown(database: Database, issued: list[str]) -> None:
-    outcomes = record(database, (issued[0], 1), (new_prediction_id(NOW), 1), ("", 1), ("'; DROP TABLE labels; --", 1))
+    outcomes = record(
+        database, (issued[0], 1), (new_prediction_ids(1, NOW)[0], 1), ("", 1), ("'; DROP TABLE labels; --", 1)
+    )
 
     assert [o.status for o in outcomes] == ["recorded", "unknown", "unknown", "unknown"]
 
@@ -99,7 +99,7 @@ def test_a_value_that_the_target_does_not_have_is_invalid(database: Database, is
 
 
 def test_thousands_of_outcomes_are_told_apart_in_one_request(database: Database, issued: list[str]) -> None:
-    items = [(new_prediction_id(NOW), 1) for _ in range(2_000)]
+    items = [(new_prediction_ids(1, NOW)[0], 1) for _ in range(2_000)]
 
     outcomes = record(database, *items, (issued[2], 1))
 

@@ -14,22 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from homeostat.errors import LogBusy, LogFailed
-from homeostat.monitoring.predictions import (
-    MAX_PENDING_ROWS,
-    PredictionLog,
-    Rejection,
-    Values,
-    count_log,
+from homeostat.errors import DeadlineExceeded, IdempotencyReused, LogBusy, LogFailed
+from homeostat.monitoring.entries import (
+    Entries,
+    Line,
     label_from_text,
     label_to_text,
-    new_prediction_id,
-    prediction_values,
-    rejection_values,
+    new_prediction_ids,
 )
-from homeostat.records import Prediction, Row
+from homeostat.monitoring.idempotency import Answered, Claim
+from homeostat.monitoring.predictions import MAX_PENDING_ROWS, PredictionLog, count_log
+from homeostat.records import Row
 from homeostat.store.database import Database
 from homeostat.store.tables import EPOCH, predictions, rejections
+from tests.production_log import line
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2500, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  timezones= sets it
@@ -45,19 +43,24 @@ def millisecond(now: datetime) -> int:
     return (now - EPOCH) // timedelta(milliseconds=1)
 
 
-def predict(row: Row | None = None) -> Prediction:
-    return Prediction(new_prediction_id(NOW), NOW, "a" * 64, row or {"Age": 50.0, "Insulin": None}, 0.25, 0)
+def predicted(row: Row | None = None) -> Line:
+    return line(row or {"Age": 50.0, "Insulin": None})
 
 
-def predicted(row: Row | None = None) -> Values:
-    return prediction_values(predict(row))
+def one(row: Row | None = None) -> Entries:
+    return Entries([predicted(row)])
+
+
+def claimed(key: str, *, body: str = "b" * 64, made_at: datetime = NOW, answer: bytes = b"first") -> Entries:
+    claim = Claim("somebody", key, body, made_at - timedelta(hours=1), made_at)
+    return Entries([predicted()], claimed=(claim, Answered(200, {"content-type": "text/plain"}, answer)))
 
 
 def use_log(database: Database, use: Callable[[PredictionLog], Awaitable[None]]) -> list[float]:
     commits: list[float] = []
 
     async def opened() -> None:
-        async with PredictionLog(database, on_commit=commits.append) as log:
+        async with PredictionLog(database, on_commit=commits.append, deadline_s=60) as log:
             await use(log)
 
     asyncio.run(opened())
@@ -81,14 +84,15 @@ def stored_ids(database: Database) -> list[str]:
 
 
 def test_a_row_is_in_the_file_when_append_returns(database: Database) -> None:
-    prediction = predict({"Age": 50.0, "Glucose": 0.0, "Insulin": None, "City": "Köln"})
+    row = {"Age": 50.0, "Glucose": 0.0, "Insulin": None, "City": "Köln"}
+    sent = predicted(row)
 
     async def use(log: PredictionLog) -> None:
-        await log.append([prediction_values(prediction)])
+        await log.append(Entries([sent]))
         with Database(str(database.engine.url)) as other, other.read() as connection:
-            line = connection.execute(select(predictions)).one()
-        kept = Prediction(line.id, line.received_at, line.release, msgspec.json.decode(line.row), line.probability, 0)
-        assert (kept, label_from_text(line.label)) == (prediction, 0)
+            kept = connection.execute(select(predictions)).one()
+        assert (kept.id, kept.received_at, kept.release, kept.probability) == (sent[0], NOW, sent[2], sent[4])
+        assert (msgspec.json.decode(kept.row), label_from_text(kept.label)) == (row, 0)
 
     use_log(database, use)
 
@@ -97,47 +101,49 @@ def test_concurrent_requests_share_commits_and_lose_nothing(database: Database) 
     sent = [predicted() for _ in range(300)]
 
     async def use(log: PredictionLog) -> None:
-        await asyncio.gather(*(log.append([p]) for p in sent))
+        await asyncio.gather(*(log.append(Entries([p])) for p in sent))
 
     commits = use_log(database, use)
 
-    assert stored_ids(database) == [p["id"] for p in sent]
+    assert stored_ids(database) == [p[0] for p in sent]
     assert len(commits) < 30
 
 
 def test_a_rejected_row_is_kept_as_it_was_sent_with_its_violations(database: Database) -> None:
-    violation = {"column": "Age", "value": 250, "rule": "range", "expected": "0 to 120 years"}
+    violations = b'[{"column":"Age","value":250,"rule":"range","expected":"0 to 120 years"}]'
 
-    use_log(database, lambda log: log.append([], [rejection_values(Rejection(NOW, b'{"Age":250}', [violation]))]))
+    async def use(log: PredictionLog) -> None:
+        await log.append(Entries([], [(0, b'{"Age":250}', violations)]))
+
+    use_log(database, use)
 
     with database.read() as connection:
         line = connection.execute(select(rejections)).one()
-    assert line.row == b'{"Age":250}'
-    assert line.violations == b'[{"column":"Age","value":250,"rule":"range","expected":"0 to 120 years"}]'
+    assert (line.received_at, line.row, line.violations) == (EPOCH, b'{"Age":250}', violations)
 
 
 def test_closing_writes_what_still_waits(database: Database) -> None:
     sent = predicted()
 
     async def use(log: PredictionLog) -> None:
-        waiting = asyncio.ensure_future(log.append([sent]))
+        waiting = asyncio.ensure_future(log.append(Entries([sent])))
         await asyncio.sleep(0)
         await log.close()
         await waiting
 
     use_log(database, use)
 
-    assert stored_ids(database) == [sent["id"]]
+    assert stored_ids(database) == [sent[0]]
 
 
 def test_a_sender_that_gives_up_disturbs_nobody(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
-        waiting = [asyncio.ensure_future(log.append([predicted()])) for _ in range(20)]
+        waiting = [asyncio.ensure_future(log.append(one())) for _ in range(20)]
         await asyncio.sleep(0)
         waiting[3].cancel()
         done = await asyncio.gather(*waiting, return_exceptions=True)
 
-        assert [type(one) for one in done].count(asyncio.CancelledError) == 1
+        assert [type(outcome) for outcome in done].count(asyncio.CancelledError) == 1
         assert log.pending_rows == 0
 
     use_log(database, use)
@@ -146,9 +152,9 @@ def test_a_sender_that_gives_up_disturbs_nobody(database: Database) -> None:
 def test_an_io_error_fails_every_sender_that_waits(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
         with failing_disk():
-            done = await asyncio.gather(*(log.append([predicted()]) for _ in range(20)), return_exceptions=True)
+            done = await asyncio.gather(*(log.append(one()) for _ in range(20)), return_exceptions=True)
 
-        assert {type(one) for one in done} == {LogFailed}
+        assert {type(outcome) for outcome in done} == {LogFailed}
         assert log.failed.is_set()
 
     use_log(database, use)
@@ -157,9 +163,9 @@ def test_an_io_error_fails_every_sender_that_waits(database: Database) -> None:
 def test_after_an_io_error_the_log_never_writes_again(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
         with failing_disk(), pytest.raises(LogFailed):
-            await log.append([predicted()])
+            await log.append(one())
         with pytest.raises(LogFailed, match="starting it again"):
-            await log.append([predicted()])
+            await log.append(one())
 
     commits = use_log(database, use)
 
@@ -174,9 +180,9 @@ def test_a_full_disk_is_refused_and_the_log_goes_on(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
         limit_pages(1)  # SQLite takes the size that the file has already
         with pytest.raises(LogBusy, match="full"):
-            await log.append([predicted({"City": "x" * 100_000})])
+            await log.append(one({"City": "x" * 100_000}))
         limit_pages(1_000_000)
-        await log.append([predicted()])
+        await log.append(one())
 
     use_log(database, use)
 
@@ -186,24 +192,93 @@ def test_a_full_disk_is_refused_and_the_log_goes_on(database: Database) -> None:
 def test_more_rows_than_may_wait_are_turned_away(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
         with pytest.raises(LogBusy):
-            await log.append([predicted()] * (MAX_PENDING_ROWS + 1))
+            await log.append(Entries([predicted()] * (MAX_PENDING_ROWS + 1)))
 
     use_log(database, use)
 
     assert stored_ids(database) == []
 
 
+def test_a_key_that_comes_again_gets_the_first_answer_and_leaves_no_row(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        assert await log.append(claimed("k")) is None
+        again = await log.append(claimed("k", answer=b"second"))
+        assert again == Answered(200, {"content-type": "text/plain"}, b"first")
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 1
+
+
+def test_of_equal_keys_that_come_at_once_one_is_the_first(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        answers = await asyncio.gather(*(log.append(claimed("k", answer=b"%d" % number)) for number in range(20)))
+        assert answers.count(None) == 1
+        assert len({answer.content for answer in answers if answer}) == 1
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 1
+
+
+def test_a_key_with_another_body_is_refused_and_its_neighbours_are_kept(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        await log.append(claimed("k"))
+        sent = [log.append(one()), log.append(claimed("k", body="c" * 64)), log.append(one())]
+        _, refused, _ = await asyncio.gather(*sent, return_exceptions=True)
+        assert isinstance(refused, IdempotencyReused)
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 3
+
+
+def test_a_key_is_forgotten_after_its_time(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        await log.append(claimed("k"))
+        late = claimed("k", body="c" * 64, made_at=NOW + timedelta(hours=2))
+        assert await log.append(late) is None
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 2
+
+
+def test_rows_that_nobody_waits_for_are_written_soon_and_together(database: Database) -> None:
+    async def use(log: PredictionLog) -> None:
+        for _ in range(100):
+            log.post(one())
+        await log.close()
+
+    assert len(use_log(database, use)) < 10
+    assert len(stored_ids(database)) == 100
+
+
+def test_a_commit_that_takes_too_long_is_not_waited_for(database: Database) -> None:
+    async def wait() -> None:
+        async with PredictionLog(database, on_commit=lambda _: None, deadline_s=0.1) as log:
+            with database.write(), pytest.raises(DeadlineExceeded, match=r"within 0\.1 s"):
+                await log.append(one())
+
+    asyncio.run(wait())
+
+    assert len(stored_ids(database)) == 1
+
+
 def test_a_closed_log_takes_no_row(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
         await log.close()
         with pytest.raises(LogBusy):
-            await log.append([predicted()])
+            await log.append(one())
 
     use_log(database, use)
 
 
 def test_the_counts_are_those_of_what_was_appended(database: Database) -> None:
-    use_log(database, lambda log: log.append([predicted(), predicted()], [rejection_values(Rejection(NOW, b"{}", []))]))
+    async def use(log: PredictionLog) -> None:
+        await log.append(Entries([predicted(), predicted()], [(0, b"{}", b"[]")]))
+
+    use_log(database, use)
 
     with database.read() as connection:
         counts = count_log(connection)
@@ -213,7 +288,7 @@ def test_the_counts_are_those_of_what_was_appended(database: Database) -> None:
 
 @given(moments)
 def test_an_id_is_a_uuid_of_version_7_that_carries_its_millisecond(now: datetime) -> None:
-    found = uuid.UUID(new_prediction_id(now))
+    found = uuid.UUID(new_prediction_ids(1, now)[0])
 
     assert (found.version, found.variant) == (7, uuid.RFC_4122)
     assert found.int >> 80 == millisecond(now)
@@ -221,7 +296,7 @@ def test_an_id_is_a_uuid_of_version_7_that_carries_its_millisecond(now: datetime
 
 @given(st.lists(moments, min_size=2))
 def test_ids_sort_by_their_millisecond(several: list[datetime]) -> None:
-    ids = {new_prediction_id(now): millisecond(now) for now in several}
+    ids = {new_prediction_ids(1, now)[0]: millisecond(now) for now in several}
 
     ordered = [ids[one] for one in sorted(ids)]
 
@@ -229,7 +304,7 @@ def test_ids_sort_by_their_millisecond(several: list[datetime]) -> None:
 
 
 def test_ten_thousand_ids_of_one_millisecond_differ() -> None:
-    assert len({new_prediction_id(NOW) for _ in range(10_000)}) == 10_000
+    assert len(set(new_prediction_ids(10_000, NOW))) == 10_000
 
 
 @given(st.integers(-(2**63), 2**63 - 1) | st.text())

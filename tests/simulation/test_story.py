@@ -1,5 +1,6 @@
 """The demonstration's promises: over five clinics without the wire, and once as the whole command."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import current_promotion, list_promotions
 from homeostat.loop import tick
 from homeostat.monitoring.drift_checks import list_drift_checks
+from homeostat.monitoring.entries import PREDICTION_COLUMNS, new_prediction_ids, to_microseconds
 from homeostat.monitoring.labels import LabelItem, record_labels
-from homeostat.monitoring.predictions import insert_entries, new_prediction_id, prediction_values
 from homeostat.project import Project, open_project
-from homeostat.records import Columns, Prediction
+from homeostat.records import Columns
 from homeostat.simulation.cohort import AGED, Labels, draw_aged, draw_ordinary
 from homeostat.simulation.demo import meet_clinic
+from homeostat.store.database import insert_lines
 from homeostat.store.tables import predictions
 from homeostat.training.evaluation import auc
 from homeostat.training.scoring import Graph
@@ -48,13 +50,14 @@ def answer(project: Project, columns: Columns, outcomes: Labels | None) -> None:
         assert promotion is not None
         release = open_release(find_release(promotion.release, project.blobs))
         scores = Graph(release.graph, release.schema).score(columns)
-        answered = [
-            Prediction(new_prediction_id(now), now, release.digest, row, float(score), int(score >= 0.5))
-            for row, score in zip(unstack_rows(columns), scores, strict=True)
+        rows = zip(new_prediction_ids(len(scores), now), unstack_rows(columns), scores.tolist(), strict=True)
+        lines = [
+            (id_, to_microseconds(now), release.digest, json.dumps(row).encode(), score, json.dumps(int(score >= 0.5)))
+            for id_, row, score in rows
         ]
-        insert_entries(connection, predictions, [prediction_values(one) for one in answered])
+        insert_lines(connection, predictions, PREDICTION_COLUMNS, lines)
     if outcomes is not None:
-        items = [LabelItem(one.id, int(label)) for one, label in zip(answered, outcomes, strict=True)]
+        items = [LabelItem(line[0], int(label)) for line, label in zip(lines, outcomes, strict=True)]
         record_labels(project.database, items, target=project.schema.target, source="clinic", now=now)
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from homeostat.data.columns import stack_rows
-from homeostat.monitoring.predictions import label_from_text
+from homeostat.monitoring.entries import label_from_text
 from homeostat.project import Project
 from homeostat.store.tables import predictions, rejections
 from homeostat.web.server import Server

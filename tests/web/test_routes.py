@@ -44,7 +44,7 @@ def test_a_wrong_method_is_a_405_that_names_the_right_one(client: httpx.Client, 
     assert (answer.status_code, answer.json()["code"], answer.headers["allow"]) == (405, "method-not-allowed", "GET")
 
 
-@pytest.mark.parametrize("route", ["/v1", "/v1/predict/", "/v1/nothing", "/v2/health/live", "/..%2f..%2fetc"])
+@pytest.mark.parametrize("route", ["/v1", "/v1/predict/", "/v1/nothing", "/v3/health/live", "/..%2f..%2fetc"])
 def test_an_unknown_route_is_a_404_problem(client: httpx.Client, route: str) -> None:
     answer = client.get(route)
 

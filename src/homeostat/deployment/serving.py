@@ -20,6 +20,7 @@ from homeostat.store.blobs import BlobStore
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
 from homeostat.training.scoring import Graph
+from homeostat.validation.decoding import RowDecoder
 
 POLL_S = 0.25
 WARM_UP_ROUNDS = 3
@@ -44,6 +45,7 @@ class LiveRelease:
     promotion: Promotion
     schema: Schema
     graph: Graph
+    decoder: RowDecoder
 
     @property
     def digest(self) -> str:
@@ -188,7 +190,7 @@ def load_release(blobs: BlobStore, promotion: Promotion) -> LiveRelease:
             expected="a graph that answers its golden rows",
             action="train and promote another release",
         ) from error
-    return LiveRelease(promotion, release.schema, graph)
+    return LiveRelease(promotion, release.schema, graph, RowDecoder(release.schema))
 
 
 def warm_up(graph: Graph, columns: Columns) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy import Connection, insert, select
 
-from homeostat.monitoring.predictions import label_from_text, label_to_text
+from homeostat.monitoring.entries import label_from_text, label_to_text
 from homeostat.records import Label, Target
 from homeostat.store.database import Database
 from homeostat.store.tables import labels, predictions
@@ -48,10 +48,20 @@ class LabelOutcome:
 def record_labels(
     database: Database, items: Sequence[LabelItem], *, target: Target, source: str, now: datetime
 ) -> list[LabelOutcome]:
-    """Store outcomes durably, all in one transaction, and return what became of each, in order.
+    """Store outcomes durably, all in one transaction, and return what became of each, in order; see `write_labels`."""
+    with database.write() as connection:
+        return write_labels(connection, items, target=target, source=source, now=now)
+
+
+def write_labels(
+    connection: Connection, items: Sequence[LabelItem], *, target: Target, source: str, now: datetime
+) -> list[LabelOutcome]:
+    """Store outcomes inside the caller's write transaction, and return what became of each, in order.
 
     Parameters
     ----------
+    connection
+        A write transaction.
     items
         Outcomes with the ids of their predictions; one id may occur more than once.
     target
@@ -60,16 +70,15 @@ def record_labels(
         Who sent them, at most 80 characters.
     """
     ids = sorted({item.id for item in items})
-    with database.write() as connection:
-        issued = frozenset(find_ids(connection, ids))
-        outcomes = judge_labels(items, issued=issued, standing=find_labels(connection, ids), target=target)
-        lines = [
-            {"prediction": o.id, "label": label_to_text(o.standing), "received_at": now, "source": source}
-            for o in outcomes
-            if o.status == "recorded" and o.standing is not None
-        ]
-        if lines:
-            connection.execute(insert(labels), lines)
+    issued = frozenset(find_ids(connection, ids))
+    outcomes = judge_labels(items, issued=issued, standing=find_labels(connection, ids), target=target)
+    lines = [
+        {"prediction": o.id, "label": label_to_text(o.standing), "received_at": now, "source": source}
+        for o in outcomes
+        if o.status == "recorded" and o.standing is not None
+    ]
+    if lines:
+        connection.execute(insert(labels), lines)
     return outcomes
 
 

@@ -1,43 +1,36 @@
 """The durable log: when an answered or a rejected row counts as kept, and what happens when the disk fails.
 
-Not here: outcomes (`monitoring.labels`), which rows are accepted (`validation.checks`), or the log as training data
-(`monitoring.production`).
+Not here: what a line holds (`monitoring.entries`), outcomes (`monitoring.labels`), which rows are accepted
+(`validation.checks`), or the log as training data (`monitoring.production`).
 """
 
 import asyncio
-import os
 import queue
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeAlias
 
-import msgspec
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat.errors import LogBusy, LogFailed, StateError
-from homeostat.records import Json, Label, Prediction
-from homeostat.store.database import Database, is_refusal
-from homeostat.store.tables import EPOCH, labels, predictions, rejections
+from homeostat.errors import DeadlineExceeded, HomeostatError, IdempotencyReused, LogBusy, LogFailed
+from homeostat.monitoring.entries import PREDICTION_COLUMNS, REJECTION_COLUMNS, Entries
+from homeostat.monitoring.idempotency import Answered, find_answer, keep_answer
+from homeostat.store.database import Database, insert_lines, is_refusal
+from homeostat.store.tables import labels, predictions, rejections
 
 # Rows that may wait for their commit: some 100 MB at the most, then new ones are turned away.
 MAX_PENDING_ROWS = 50_000
-# One line of `predictions` or `rejections`, by column. Made by the sender, in whichever thread has time for it.
-Values: TypeAlias = dict[str, object]
+# How long rows that nobody waits for are gathered before they are written: without it, the writer would wake up for
+# each of them and take the interpreter from the thread that answers.
+GATHER_S = 0.05
 
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """One refused row: `row` is its JSON text as it was sent, `violations` what was answered."""
-
-    received_at: datetime
-    row: bytes
-    violations: Sequence[Json]
+# What becomes of one request's entries: None (kept), what the same request was answered with before, or why not.
+Outcome: TypeAlias = Answered | HomeostatError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +44,11 @@ class LogCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """The rows of one request, and the future that its sender waits for."""
+class Waiting:
+    """The entries of one request, and the future that its sender waits for, if it does."""
 
-    predictions: Sequence[Values]
-    rejections: Sequence[Values]
-    committed: asyncio.Future[None]
-
-    @property
-    def n_rows(self) -> int:
-        """How many rows wait here."""
-        return len(self.predictions) + len(self.rejections)
+    entries: Entries
+    committed: asyncio.Future[Answered | None] | None
 
 
 class PredictionLog:
@@ -77,22 +64,26 @@ class PredictionLog:
         Where the rows go; its durability is that of every answer.
     on_commit
         Told the seconds each commit took, in the writer's thread.
+    deadline_s
+        How long `append` waits at the most.
     """
 
-    def __init__(self, database: Database, *, on_commit: Callable[[float], None]) -> None:
+    def __init__(self, database: Database, *, on_commit: Callable[[float], None], deadline_s: float) -> None:
         self.failure: LogFailed | None = None
         self.failed = asyncio.Event()
         self.pending_rows = 0
         self._database = database
         self._on_commit = on_commit
+        self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self._urgent = threading.Event()
         self._open = True
         self._thread = threading.Thread(target=self._write_until_closed, name="prediction-log", daemon=True)
         self._thread.start()
 
-    async def append(self, answered: Sequence[Values], rejected: Sequence[Values] = ()) -> None:
-        """Return once every line is committed (`prediction_values`, `rejection_values`).
+    async def append(self, entries: Entries) -> Answered | None:
+        """Return once every line is committed: None, or what the same request was answered with before.
 
         Raises
         ------
@@ -100,24 +91,34 @@ class PredictionLog:
             Nothing was written: too many rows wait, the disk is full, or another process holds the database.
         LogFailed
             An I/O error: whether the rows were written is unknown.
+        DeadlineExceeded
+            The commit takes too long: the rows may still be written.
+        IdempotencyReused
+            Nothing was written: the request's key came with another body before.
         """
-        self.require_whole()
-        if not self._open or self.pending_rows + len(answered) + len(rejected) > MAX_PENDING_ROWS:
-            raise LogBusy(
-                problem=f"{self.pending_rows} rows wait to be written",
-                expected=f"at most {MAX_PENDING_ROWS} with those of this request",
-                action="send the request again in a moment",
-            )
-        batch = Batch(answered, rejected, self._loop.create_future())
-        self.pending_rows += batch.n_rows
-        self._queue.put(batch)
-        await batch.committed
+        committed: asyncio.Future[Answered | None] = self._loop.create_future()
+        self._enter(Waiting(entries, committed))
+        self._urgent.set()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await committed
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                problem=f"the rows were not committed within {self._deadline_s:g} s",
+                expected="a disk and a database that keep up",
+                action="send the request again with an Idempotency-Key, or raise serving.deadline_s",
+            ) from error
+
+    def post(self, entries: Entries) -> None:
+        """Hand in entries that are written soon, or lost with the process; LogBusy and LogFailed as `append`."""
+        self._enter(Waiting(entries, None))
 
     async def close(self) -> None:
         """Write everything that waits, then end the writer."""
         if self._open:
             self._open = False
             self._queue.put(None)
+            self._urgent.set()
             await asyncio.to_thread(self._thread.join)
 
     def require_whole(self) -> None:
@@ -136,44 +137,58 @@ class PredictionLog:
             self._loop.call_soon_threadsafe(self.failed.set)
         return self.failure
 
+    def _enter(self, waiting: Waiting) -> None:
+        self.require_whole()
+        n_rows = waiting.entries.n_rows
+        if not self._open or self.pending_rows + n_rows > MAX_PENDING_ROWS:
+            raise LogBusy(
+                problem=f"{self.pending_rows} rows wait to be written",
+                expected=f"at most {MAX_PENDING_ROWS} with those of this request",
+                action="send the request again in a moment",
+            )
+        self.pending_rows += n_rows
+        self._queue.put(waiting)
+
     def _write_until_closed(self) -> None:
         open_ = True
         while open_:
-            waiting = list(self._take())
-            group = [batch for batch in waiting if batch is not None]
-            open_ = len(group) == len(waiting)
-            error = self._commit(group)
-            self._loop.call_soon_threadsafe(self._tell, group, error)
+            taken = list(self._take())
+            group = [waiting for waiting in taken if waiting is not None]
+            open_ = len(group) == len(taken)
+            outcomes = self._commit(group)
+            self._loop.call_soon_threadsafe(self._tell, group, outcomes)
 
-    def _take(self) -> Iterator[Batch | None]:
+    def _take(self) -> Iterator[Waiting | None]:
         yield self._queue.get()
+        self._urgent.wait(GATHER_S)
+        self._urgent.clear()
         while not self._queue.empty():
             yield self._queue.get()
 
-    def _commit(self, group: Sequence[Batch]) -> StateError | None:
+    def _commit(self, group: Sequence[Waiting]) -> Sequence[Outcome]:
         if self.failure is not None or not group:
-            return self.failure
+            return [self.failure] * len(group)
         started = time.perf_counter()
         try:
             with self._database.write() as connection:
-                insert_entries(connection, predictions, [line for batch in group for line in batch.predictions])
-                insert_entries(connection, rejections, [line for batch in group for line in batch.rejections])
+                outcomes = write_entries(connection, [waiting.entries for waiting in group])
         except SQLAlchemyError as error:
-            return busy(error) or self.fail(error)
+            return [busy(error) or self.fail(error)] * len(group)
         except Exception as error:  # noqa: BLE001  the edge of a thread: if it ended in silence, every sender would wait
-            return self.fail(error)
+            return [self.fail(error)] * len(group)
         self._on_commit(time.perf_counter() - started)
-        return None
+        return outcomes
 
-    def _tell(self, group: Sequence[Batch], error: StateError | None) -> None:
-        for batch in group:
-            self.pending_rows -= batch.n_rows
-            if batch.committed.done():  # its request was cancelled
+    def _tell(self, group: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            self.pending_rows -= waiting.entries.n_rows
+            committed = waiting.committed
+            if committed is None or committed.done():  # nobody waits, or its request was cancelled
                 continue
-            if error is None:
-                batch.committed.set_result(None)
+            if isinstance(outcome, HomeostatError):
+                committed.set_exception(afresh(outcome))
             else:
-                batch.committed.set_exception(afresh(error))
+                committed.set_result(outcome)
 
     async def __aenter__(self) -> Self:
         return self
@@ -182,6 +197,32 @@ class PredictionLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def write_entries(connection: Connection, group: Sequence[Entries]) -> list[Outcome]:
+    """Write the entries of several requests inside one write transaction, and return what became of each.
+
+    Nothing is written of a request whose key was claimed before.
+    """
+    outcomes = [claim_answer(connection, entries) for entries in group]
+    fresh = [entries for entries, outcome in zip(group, outcomes, strict=True) if outcome is None]
+    insert_lines(connection, predictions, PREDICTION_COLUMNS, [line for e in fresh for line in e.predicted])
+    insert_lines(connection, rejections, REJECTION_COLUMNS, [line for e in fresh for line in e.rejected])
+    return outcomes
+
+
+def claim_answer(connection: Connection, entries: Entries) -> Outcome:
+    """Return the earlier answer or the refusal of a request with a key; keep its claim and return None if it is new."""
+    if entries.claimed is None:
+        return None
+    claim, answer = entries.claimed
+    try:
+        found = find_answer(connection, claim)
+    except IdempotencyReused as error:
+        return error
+    if found is None:
+        keep_answer(connection, claim, answer)
+    return found
 
 
 def busy(error: SQLAlchemyError) -> LogBusy | None:
@@ -195,59 +236,9 @@ def busy(error: SQLAlchemyError) -> LogBusy | None:
     )
 
 
-def afresh(error: StateError) -> StateError:
+def afresh(error: HomeostatError) -> HomeostatError:
     """Return an equal error of its own: one instance that many tasks raise collects the traceback of each."""
     return type(error)(problem=error.problem, expected=error.expected, action=error.action)
-
-
-def new_prediction_id(now: datetime) -> str:
-    """Return an id that sorts by its millisecond and cannot be guessed: a UUID of version 7, 74 bits of it random.
-
-    References
-    ----------
-    RFC 9562, section 5.7. https://www.rfc-editor.org/rfc/rfc9562#section-5.7
-    """
-    millis = (now - EPOCH) // timedelta(milliseconds=1)
-    random = int.from_bytes(os.urandom(10))
-    return str(uuid.UUID(int=millis << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1))
-
-
-def label_to_text(label: Label) -> str:
-    """Return a label as the database keeps it: JSON, so that 1 and "1" stay two things."""
-    return msgspec.json.encode(label).decode()
-
-
-def label_from_text(text: str) -> Label:
-    """Return the label that `label_to_text` wrote."""
-    label: Label = msgspec.json.decode(text, type=int | str)
-    return label
-
-
-def prediction_values(prediction: Prediction) -> Values:
-    """Return an answered row as its line; the row is JSON, missing markers as they were sent."""
-    return {
-        "id": prediction.id,
-        "received_at": prediction.received_at,
-        "release": prediction.release,
-        "row": msgspec.json.encode(prediction.row),
-        "probability": prediction.probability,
-        "label": label_to_text(prediction.label),
-    }
-
-
-def rejection_values(rejection: Rejection) -> Values:
-    """Return a rejected row as its line."""
-    return {
-        "received_at": rejection.received_at,
-        "row": rejection.row,
-        "violations": msgspec.json.encode(rejection.violations),
-    }
-
-
-def insert_entries(connection: Connection, table: Table, lines: Sequence[Values]) -> None:
-    """Insert lines of `predictions` or `rejections` inside the caller's write transaction."""
-    if lines:
-        connection.execute(insert(table), lines)
 
 
 def count_log(connection: Connection) -> LogCounts:

@@ -109,6 +109,7 @@ rejections = Table(
 )
 
 # What an Idempotency-Key was answered with. `body` is the SHA-256 of the request: the same key with another is refused.
+# `headers` is JSON.
 answers = Table(
     "answers",
     metadata,
@@ -116,7 +117,7 @@ answers = Table(
     Column("key", String(200), primary_key=True),
     Column("body", String(64), nullable=False),
     Column("status", Integer, nullable=False),
-    Column("media_type", String(80), nullable=False),
+    Column("headers", Text, nullable=False),
     Column("answer", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False, index=True),
 )

@@ -46,5 +46,25 @@ class Graph:
 
     def score(self, columns: Columns) -> NDArray[np.float32]:
         """Return the calibrated probability of the positive class, shape (n_rows,)."""
-        (scores,) = self._session.run([PROBABILITY], graph_inputs(columns, self._schema))
+        return self._run(graph_inputs(columns, self._schema))
+
+    def score_arrays(self, numbers: NDArray[np.float32], texts: NDArray[np.object_]) -> NDArray[np.float32]:
+        """Return the same for rows as the graph takes them.
+
+        Parameters
+        ----------
+        numbers
+            Shape (n_rows, n_numeric), NaN for missing.
+        texts
+            Shape (n_rows, n_categorical), None for missing.
+        """
+        inputs: dict[str, NDArray[np.float32] | NDArray[np.object_]] = {}
+        if self._schema.numeric:
+            inputs[NUMERIC] = numbers
+        if self._schema.categorical:
+            inputs[CATEGORICAL] = np.where(texts == None, NO_TEXT, texts)  # noqa: E711  by element
+        return self._run(inputs)
+
+    def _run(self, inputs: dict[str, NDArray[np.float32] | NDArray[np.object_]]) -> NDArray[np.float32]:
+        (scores,) = self._session.run([PROBABILITY], inputs)
         return np.asarray(scores, dtype=np.float32).reshape(-1)

@@ -1,27 +1,24 @@
-"""The application: which routes there are, how each is measured, and what is open while it runs.
+"""The application: which routes there are, what a request passes on its way to them, and what is open while it runs.
 
 Not here: the routes themselves, or the server that listens (`web.server`).
 """
 
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from types import MappingProxyType
 
 from fastapi import FastAPI
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from homeostat.monitoring.metrics import Metrics
 from homeostat.project import Project
+from homeostat.web.admission import Admission
+from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
-from homeostat.web.predict import add_predict
+from homeostat.web.openapi import describe_predict
+from homeostat.web.predict import judge_predict
 from homeostat.web.problems import answer_problems
 from homeostat.web.routes import add_health, add_state
 from homeostat.web.worker import Worker
-
-# The route of every request that no route answers: paths are the sender's, and each would be a series of its own.
-NO_ROUTE = "none"
 
 
 def create_app(project: Project) -> FastAPI:
@@ -42,44 +39,28 @@ def create_app(project: Project) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.worker = worker
-    add_predict(app, worker)
+    app.post("/v1/predict", **describe_predict(project.schema))(answered_before)
     add_labels(app, worker)
     add_state(app, worker)
     add_health(app, worker)
     answer_problems(app)
-    paths = frozenset(route.path for route in app.routes if isinstance(route, Route))
-    app.add_middleware(MeasureRequests, metrics=worker.metrics, paths=paths)
+    # The last one added is the first that a request meets.
+    app.add_middleware(RowRoutes, worker=worker, find=find_endpoint)
+    app.add_middleware(Admission, worker=worker)
     return app
 
 
-class MeasureRequests:
-    """ASGI middleware that counts and times every request under the name of its route.
+# The endpoints that answer rows, by path.
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({"/v1/predict": Endpoint("/v1/predict", judge_predict)})
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
-    `paths` are the paths of all routes: none has a parameter, so a path is a route's name.
-    """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._paths = paths
+def find_endpoint(path: str) -> tuple[Endpoint, Mapping[str, str]] | None:
+    """Return the endpoint of a path that takes rows, and the parameters in the path."""
+    endpoint = ENDPOINTS.get(path)
+    return None if endpoint is None else (endpoint, NO_PARAMETERS)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or pass on what is none."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status = 500  # what an error that nobody caught is answered with, outside of this
 
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        finally:
-            route = scope["path"] if scope["path"] in self._paths else NO_ROUTE
-            self._metrics.requests.labels(route, str(status)).inc()
-            self._metrics.latency.labels(route).observe(time.perf_counter() - started)
+async def answered_before() -> None:
+    """Stand in the description for a route that `RowRoutes` answers before it gets here."""
+    raise AssertionError("web.endpoint.RowRoutes is not in front of the application")

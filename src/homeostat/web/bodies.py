@@ -3,8 +3,10 @@
 Not here: what the JSON must be (`web.predict`, `web.labels`). The content type is not looked at.
 """
 
+from collections.abc import Mapping
+
 import msgspec
-from fastapi import Request
+from starlette.types import Receive
 
 from homeostat.errors import RequestInvalid, RequestTooLarge
 
@@ -12,18 +14,29 @@ from homeostat.errors import RequestInvalid, RequestTooLarge
 SHOWN_BYTES = 200
 
 
-async def read_body(request: Request, *, limit_bytes: int) -> bytes:
-    """Return the body of a request; RequestTooLarge as soon as it is known to exceed the limit."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit_bytes:
-        raise too_large(f"the body is {declared[:20]} bytes", limit_bytes)
-    chunks, size = [], 0
-    async for chunk in request.stream():
+async def receive_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int) -> bytes | None:
+    """Return the body of a request, None if its sender goes away before the end.
+
+    Raises
+    ------
+    RequestTooLarge
+        The body exceeds the limit; it is raised as soon as that is known.
+    """
+    declared = headers.get(b"content-length", b"")[:20]
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise too_large(f"the body is {int(declared)} bytes", limit_bytes)
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit_bytes:
             raise too_large(f"the body is more than {limit_bytes} bytes", limit_bytes)
         chunks.append(chunk)
-    return b"".join(chunks)
+        more = message.get("more_body", False)
+    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
 def too_large(problem: str, limit_bytes: int) -> RequestTooLarge:

@@ -4,26 +4,34 @@ Not here: which outcome counts (`monitoring.labels`).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
 
 from homeostat.errors import RequestInvalid, RequestTooLarge
-from homeostat.monitoring.labels import LabelItem, LabelOutcome, record_labels
+from homeostat.monitoring.idempotency import Answered, Claim, find_answer, keep_answer
+from homeostat.monitoring.labels import LabelItem, LabelOutcome, LabelStatus, write_labels
 from homeostat.monitoring.predictions import busy
+from homeostat.project import Project
 from homeostat.records import Json, Target
-from homeostat.web.bodies import decode_json, read_body, show
+from homeostat.web.bodies import decode_json, receive_body, show
+from homeostat.web.endpoint import JSON, REPLAYED, Sent, claim_of, sender_of
 from homeostat.web.openapi import describe_labels
-from homeostat.web.problems import Problem, refuse
+from homeostat.web.problems import MEDIA_TYPE, Problem, problem_to_json
 from homeostat.web.worker import Worker
 
-# Who sent the outcome; with keys it will be the key's owner.
-SOURCE = "http"
+# The status of a single outcome.
+STATUSES: Mapping[LabelStatus, int] = MappingProxyType(
+    {"recorded": 200, "repeated": 200, "unknown": 404, "conflicting": 409, "invalid": 422}
+)
 
 
 class SentLabel(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -41,22 +49,31 @@ class SentLabels(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def add_labels(app: FastAPI, worker: Worker) -> None:
     """Add the route to the application."""
-    limits, target = worker.project.settings.serving, worker.project.schema.target
+    limits = worker.project.settings.serving
 
     async def label(request: Request) -> Response:
-        body = await read_body(request, limit_bytes=limits.max_body_bytes)
+        headers = dict(request.scope["headers"])
+        body = await receive_body(request.receive, headers, limit_bytes=limits.max_body_bytes)
+        if body is None:
+            raise ClientDisconnect
+        sent = Sent(body, headers, {}, limits.max_rows, datetime.now(UTC))
+        claim = claim_of(sent, request.scope, remember_s=limits.idempotency_s)
         items, single = parse_labels(decode_json(body), max_items=limits.max_rows)
-        outcomes = await keep(items, worker)
-        for outcome in outcomes:
-            worker.metrics.labels.labels(outcome.status).inc()
-        problem = problem_of_outcome(outcomes[0], target) if single else None
-        if problem is not None:
-            return refuse(request, problem)
-        answers = [outcome_to_json(outcome) for outcome in outcomes]
-        answer = answers[0] if single else {"outcomes": answers}
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+        answer = await keep(Outcomes(items, sender_of(request.scope), sent.received_at, claim, single), worker)
+        return Response(answer.content, answer.status, dict(answer.headers))
 
     app.post("/v1/labels", **describe_labels(worker.project.schema))(label)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """The outcomes of one request: who sent them, when, under which claim; `single` if there was no list."""
+
+    items: Sequence[LabelItem]
+    source: str
+    received_at: datetime
+    claim: Claim | None
+    single: bool
 
 
 def parse_labels(document: object, *, max_items: int) -> tuple[list[LabelItem], bool]:
@@ -93,16 +110,47 @@ def is_plain(value: object) -> bool:
     return not isinstance(value, list | dict)
 
 
-async def keep(items: Sequence[LabelItem], worker: Worker) -> list[LabelOutcome]:
-    """Return what became of the outcomes once they are on disk; an I/O error ends the log as one of its own would."""
+async def keep(sent: Outcomes, worker: Worker) -> Answered:
+    """Return the answer once the outcomes are on disk; an I/O error ends the log as one of its own would."""
     worker.log.require_whole()
-    database, target = worker.project.database, worker.project.schema.target
     try:
-        return await asyncio.to_thread(
-            record_labels, database, items, target=target, source=SOURCE, now=datetime.now(UTC)
-        )
+        answer, outcomes = await asyncio.to_thread(write, sent, worker.project)
     except SQLAlchemyError as error:
         raise busy(error) or worker.log.fail(error) from error
+    for outcome in outcomes:
+        worker.metrics.labels.labels(outcome.status).inc()
+    if answer.status != HTTPStatus.OK and outcomes:
+        worker.metrics.errors.labels(f"label-{outcomes[0].status}").inc()
+    return answer
+
+
+def write(sent: Outcomes, project: Project) -> tuple[Answered, Sequence[LabelOutcome]]:
+    """Write outcomes in one transaction; return the answer and what became of each, nothing if it came before."""
+    target = project.schema.target
+    with project.database.write() as connection:
+        earlier = find_answer(connection, sent.claim) if sent.claim else None
+        if earlier is not None:
+            return replace(earlier, headers={**earlier.headers, **REPLAYED}), ()
+        outcomes = write_labels(connection, sent.items, target=target, source=sent.source, now=sent.received_at)
+        answer = answer_one(outcomes[0], target) if sent.single else answer_many(outcomes)
+        if sent.claim is not None:
+            keep_answer(connection, sent.claim, answer)
+    return answer, outcomes
+
+
+def answer_one(outcome: LabelOutcome, target: Target) -> Answered:
+    """Return the answer to a single outcome: one that does not stand is a problem."""
+    problem = problem_of_outcome(outcome, target)
+    if problem is None:
+        return Answered(HTTPStatus.OK, JSON, msgspec.json.encode(outcome_to_json(outcome)))
+    content = msgspec.json.encode(problem_to_json(problem))
+    return Answered(problem.status, {"content-type": MEDIA_TYPE}, content)
+
+
+def answer_many(outcomes: Sequence[LabelOutcome]) -> Answered:
+    """Return the answer to many outcomes: each in its place, with the status that it alone would have had."""
+    answers = [{**outcome_to_json(outcome), "code": STATUSES[outcome.status]} for outcome in outcomes]
+    return Answered(HTTPStatus.OK, JSON, msgspec.json.encode({"outcomes": answers}))
 
 
 def outcome_to_json(outcome: LabelOutcome) -> Json:
@@ -115,18 +163,18 @@ def problem_of_outcome(outcome: LabelOutcome, target: Target) -> Problem | None:
     """Return the problem that a single outcome is answered with, None if it stands."""
     values = f"{target.negative!r} or {target.positive!r}"
     problems = {
-        "unknown": (HTTPStatus.NOT_FOUND, f"no prediction has the id {outcome.id!r}", "an id that was answered"),
-        "invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, f"the label is {show(outcome.label)!r}", values),
+        "unknown": (f"no prediction has the id {outcome.id!r}", "an id that was answered"),
+        "invalid": (f"the label is {show(outcome.label)!r}", values),
         "conflicting": (
-            HTTPStatus.CONFLICT,
             f"the label is {outcome.label!r}, and {outcome.standing!r} was recorded before",
             "one outcome for each prediction",
         ),
     }
     if outcome.status not in problems:
         return None
-    status, detail, expected = problems[outcome.status]
+    detail, expected = problems[outcome.status]
     action = "correct the id or the label; what was recorded first stands"
+    status = STATUSES[outcome.status]
     return Problem(
         status, f"label-{outcome.status}", detail, expected, action, more={"outcome": outcome_to_json(outcome)}
     )

@@ -48,6 +48,7 @@ class Outcome(BaseModel):
     status: Literal["recorded", "repeated", "conflicting", "unknown", "invalid"]
     label: Any = Field(description="As it was sent.")
     standing: int | str | None = Field(default=None, description="If conflicting: the label that stands.")
+    code: int | None = Field(default=None, description="In a list: the status that the outcome alone would have had.")
 
 
 class Outcomes(BaseModel):

@@ -16,8 +16,22 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Send
 
-from homeostat.errors import HomeostatError, LogBusy, LogFailed, ReleaseMissing, RequestInvalid, RequestTooLarge
+from homeostat.errors import (
+    DeadlineExceeded,
+    HomeostatError,
+    IdempotencyReused,
+    KeyInvalid,
+    LogBusy,
+    LogFailed,
+    Overloaded,
+    QuotaExceeded,
+    ReleaseMissing,
+    RequestInvalid,
+    RequestTooLarge,
+    ScopeMissing,
+)
 from homeostat.records import Json
 
 MEDIA_TYPE = "application/problem+json"
@@ -25,11 +39,30 @@ MEDIA_TYPE = "application/problem+json"
 ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingProxyType(
     {
         RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
+        IdempotencyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
         RequestInvalid: (HTTPStatus.BAD_REQUEST, None),
+        KeyInvalid: (HTTPStatus.UNAUTHORIZED, None),
+        ScopeMissing: (HTTPStatus.FORBIDDEN, None),
+        QuotaExceeded: (HTTPStatus.TOO_MANY_REQUESTS, 60),
         ReleaseMissing: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
+        Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
         LogBusy: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
+        DeadlineExceeded: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
         LogFailed: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
         HomeostatError: (HTTPStatus.INTERNAL_SERVER_ERROR, None),
+    }
+)
+# What MLflow calls a status; https://github.com/mlflow/mlflow/blob/master/mlflow/protos/databricks.proto
+MLFLOW_CODES: Mapping[int, str] = MappingProxyType(
+    {
+        400: "BAD_REQUEST",
+        401: "UNAUTHENTICATED",
+        403: "PERMISSION_DENIED",
+        404: "RESOURCE_DOES_NOT_EXIST",
+        413: "BAD_REQUEST",
+        422: "INVALID_PARAMETER_VALUE",
+        429: "REQUEST_LIMIT_EXCEEDED",
+        503: "TEMPORARILY_UNAVAILABLE",
     }
 )
 # What nginx calls a request whose sender went away; nobody reads the answer.
@@ -51,6 +84,10 @@ class Problem:
     more: Json = field(default_factory=dict)
 
 
+# An error that nobody foresaw.
+FAILURE = Problem(500, "internal", "the service failed", "an answer", "report this, with the service's log")
+
+
 def problem_to_json(problem: Problem) -> Json:
     """Return the members of an RFC 9457 answer, with our own three parts and code beside them."""
     return {
@@ -65,11 +102,36 @@ def problem_to_json(problem: Problem) -> Json:
     }
 
 
+def render_problem(problem: Problem, path: str) -> tuple[bytes, str]:
+    """Return the bytes and the media type of a problem, in the form that the protocol of a path has for errors."""
+    sentence = f"{problem.detail}; expected {problem.expected}; {problem.action}"
+    if path == "/v2" or path.startswith("/v2/"):
+        return msgspec.json.encode({"error": sentence}), "application/json"
+    if path == "/invocations":
+        code = MLFLOW_CODES.get(problem.status, "INTERNAL_ERROR")
+        return msgspec.json.encode({"error_code": code, "message": sentence}), "application/json"
+    return msgspec.json.encode(problem_to_json(problem)), MEDIA_TYPE
+
+
 def refuse(request: Request, problem: Problem) -> Response:
     """Return the answer for a problem, and count it."""
     request.app.state.worker.metrics.errors.labels(problem.code).inc()
-    content = msgspec.json.encode(problem_to_json(problem))
-    return Response(content, problem.status, dict(problem.headers), MEDIA_TYPE)
+    content, media_type = render_problem(problem, request.url.path)
+    return Response(content, problem.status, dict(problem.headers), media_type)
+
+
+async def send_problem(send: Send, problem: Problem, path: str) -> None:
+    """Answer a problem where there is no framework."""
+    content, media_type = render_problem(problem, path)
+    await send_bytes(send, problem.status, {"content-type": media_type, **problem.headers}, content)
+
+
+async def send_bytes(send: Send, status: int, headers: Mapping[str, str], content: bytes) -> None:
+    """Answer with bytes where there is no framework."""
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    encoded.append((b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": content})
 
 
 def problem_of(error: HomeostatError) -> Problem:
@@ -116,8 +178,7 @@ async def refuse_database(request: Request, error: SQLAlchemyError) -> Response:
 
 async def refuse_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001  the framework logs the error
     """Answer an error that nobody foresaw; the server logs its trace."""
-    parts = "the service failed", "an answer", "report this, with the service's log"
-    return refuse(request, Problem(500, "internal", *parts))
+    return refuse(request, FAILURE)
 
 
 async def close_quietly(request: Request, error: ClientDisconnect) -> Response:  # noqa: ARG001  the framework's signature

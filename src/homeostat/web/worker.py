@@ -11,6 +11,7 @@ from homeostat.errors import ReleaseMissing
 from homeostat.monitoring.metrics import Metrics
 from homeostat.monitoring.predictions import PredictionLog
 from homeostat.project import Project
+from homeostat.web.answers import Judged
 
 
 class Worker:
@@ -50,6 +51,15 @@ class Worker:
         """Call the process not ready from now on; requests are still answered."""
         self._draining = True
 
+    def count(self, judged: Judged) -> None:
+        """Count the rows of a request that are kept."""
+        for label, n_rows in judged.count_labels().items():
+            self.metrics.predictions.labels(str(label)).inc(n_rows)
+        if judged.rejected:
+            self.metrics.rejected.inc(len(judged.rejected))
+            columns = {feature.name for feature in self.project.schema.features}
+            self.metrics.count_violations(judged.count_violations(), columns)
+
     def find_obstacles(self) -> list[str]:
         """Return why the process is not ready, an empty list if it is."""
         obstacles = {
@@ -69,7 +79,8 @@ class Worker:
         self.metrics.refusals.labels(refusal.error.code).inc()
 
     async def __aenter__(self) -> Self:
-        self._log = PredictionLog(self.project.database, on_commit=self.metrics.commits.observe)
+        deadline_s = self.project.settings.serving.deadline_s
+        self._log = PredictionLog(self.project.database, on_commit=self.metrics.commits.observe, deadline_s=deadline_s)
         # Not in a thread: nothing else runs in this loop yet, and the first poll should fail loudly.
         self.follower.start()
         return self

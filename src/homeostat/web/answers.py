@@ -1,0 +1,172 @@
+"""What becomes of the rows of one request: judged, scored in one call of the graph, numbered, ready for the log.
+
+Not here: the form of a request or of its answer (`web.predict`, `web.open_inference`, `web.mlflow`), or the rules
+(`validation.checks`).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import TypeAlias
+
+import msgspec
+
+from homeostat.deployment.serving import LiveRelease
+from homeostat.monitoring.entries import Line, label_to_text, new_prediction_ids, to_microseconds
+from homeostat.records import Json, Label, Schema, Violation
+from homeostat.training.scoring import POSITIVE_FROM
+from homeostat.validation.checks import check_row
+from homeostat.validation.decoding import Cells
+from homeostat.validation.schema import class_label
+from homeostat.web.bodies import show
+
+# Each unknown field is compared with every column: more of them are not named.
+MAX_UNKNOWN_FIELDS = 20
+# An accepted row that the graph has no number for: a model that overflows must not stop the log.
+NO_ANSWER = Violation("", None, "answer", "a row that the model has an answer to")
+
+SentRow: TypeAlias = Mapping[str, object]
+
+
+class Answer(msgspec.Struct, gc=False, frozen=True):
+    """One answered row: the probability is that of the positive class."""
+
+    id: str
+    probability: float
+    label: Label
+    release: str
+
+
+class Refused(msgspec.Struct, gc=False, frozen=True):
+    """One impossible row, with every rule it breaks."""
+
+    rejected: list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of the rows of one request: one result for each, in order, and the lines they leave in the log."""
+
+    results: Sequence[Answer | Refused]
+    predicted: Sequence[Line]
+    rejected: Sequence[Line]
+
+    def count_labels(self) -> Mapping[Label, int]:
+        """Return how many rows were answered with each label."""
+        return Counter(one.label for one in self.results if isinstance(one, Answer))
+
+    def count_violations(self) -> Mapping[tuple[str, str], int]:
+        """Return how often each rule was broken, by column and rule."""
+        refused = (one for one in self.results if isinstance(one, Refused))
+        return Counter((violation["column"], violation["rule"]) for one in refused for violation in one.rejected)
+
+    def without_answers(self) -> "Judged":
+        """Return the same with the refused rows alone: what a request leaves that is refused as a whole."""
+        return replace(self, results=[r for r in self.results if isinstance(r, Refused)], predicted=())
+
+
+def judge_rows(rows: Sequence[SentRow], live: LiveRelease, *, now: datetime) -> Judged:
+    """Return what becomes of rows that came in at `now`, each a mapping of column names to plain values."""
+    return judge_cells([live.decoder.convert_row(row) for row in rows], rows.__getitem__, live, now=now)
+
+
+def judge_cells(
+    found: Sequence[Cells | None], sent: Callable[[int], SentRow], live: LiveRelease, *, now: datetime
+) -> Judged:
+    """Return what becomes of decoded rows.
+
+    Parameters
+    ----------
+    found
+        The cells of each row, None where the rules must say what is wrong.
+    sent
+        Returns the row at a place as it was sent; called for the rows without cells only.
+    live
+        The release that answers.
+    now
+        When they came in.
+    """
+    reasons: dict[int, Sequence[Violation]] = {}
+    cells = list(found)
+    for place in [place for place, one in enumerate(found) if one is None]:
+        checked = check_row(bound_unknown(sent(place), live.schema), live.schema)
+        if checked.violations:
+            reasons[place] = checked.violations
+        else:
+            cells[place] = tuple(checked.row[feature.name] for feature in live.schema.features)
+    answered = [row for row in cells if row is not None]
+    probabilities = score(answered, live)
+    if not all(map(math.isfinite, probabilities)):
+        places = [place for place, row in enumerate(cells) if row is not None]
+        reasons |= {at: [NO_ANSWER] for at, p in zip(places, probabilities, strict=True) if not math.isfinite(p)}
+        answered = [row for row, p in zip(answered, probabilities, strict=True) if math.isfinite(p)]
+        probabilities = [p for p in probabilities if math.isfinite(p)]
+    results, predicted = answer_rows(answered, probabilities, live, now=now)
+    if not reasons:
+        return Judged(results, predicted, ())
+    return merge(results, predicted, reasons, sent, n_rows=len(cells), now=now)
+
+
+def score(rows: Sequence[Cells], live: LiveRelease) -> list[float]:
+    """Return the probability of the positive class for each accepted row."""
+    probabilities: list[float] = live.graph.score_arrays(*live.decoder.stack(rows)).tolist() if rows else []
+    return probabilities
+
+
+def answer_rows(
+    rows: Sequence[Cells], probabilities: Sequence[float], live: LiveRelease, *, now: datetime
+) -> tuple[list[Answer | Refused], list[Line]]:
+    """Return the answer and the line of each accepted row."""
+    labels = [class_label(live.schema.target, positive=positive) for positive in (False, True)]
+    texts = [label_to_text(label) for label in labels]
+    ids, received_at, release = new_prediction_ids(len(rows), now), to_microseconds(now), live.digest
+    results: list[Answer | Refused] = []
+    lines: list[Line] = []
+    for id_, row, probability in zip(ids, rows, probabilities, strict=True):
+        positive = probability >= POSITIVE_FROM
+        results.append(Answer(id_, probability, labels[positive], release))
+        lines.append((id_, received_at, release, live.decoder.encode_row(row), probability, texts[positive]))
+    return results, lines
+
+
+def merge(
+    answers: Sequence[Answer | Refused],
+    predicted: Sequence[Line],
+    reasons: Mapping[int, Sequence[Violation]],
+    sent: Callable[[int], SentRow],
+    *,
+    n_rows: int,
+    now: datetime,
+) -> Judged:
+    """Return the answers with the refused rows in their places."""
+    refused = {at: [violation_to_json(violation) for violation in found] for at, found in reasons.items()}
+    rest = iter(answers)
+    results = [Refused(refused[place]) if place in refused else next(rest) for place in range(n_rows)]
+    received_at = to_microseconds(now)
+    lines = [
+        (received_at, msgspec.json.encode(sent(place)), msgspec.json.encode(violations))
+        for place, violations in sorted(refused.items())
+    ]
+    return Judged(results, predicted, lines)
+
+
+def bound_unknown(row: SentRow, schema: Schema) -> SentRow:
+    """Return a row without all but its first unknown fields, if it has very many."""
+    if len(row) <= len(schema.features) + MAX_UNKNOWN_FIELDS:
+        return row
+    names = {feature.name for feature in schema.features}
+    unknown = islice((key for key in row if key not in names), MAX_UNKNOWN_FIELDS)
+    return {key: row[key] for key in (*(names & row.keys()), *unknown)}
+
+
+def violation_to_json(violation: Violation) -> Json:
+    """Return one broken rule as it is answered and stored."""
+    return {
+        "column": show(violation.column),
+        "value": show(violation.value),
+        "rule": violation.rule,
+        "expected": violation.expected,
+    }
