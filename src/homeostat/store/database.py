@@ -4,7 +4,7 @@ Not here: any table or query. The differences between database engines end in th
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from homeostat.errors import DatabaseTooNew
 from homeostat.store.tables import SCHEMA_VERSION, metadata, versions
+from homeostat.store.turns import TurnRefused, hold_turn
 
 Durability = Literal["power-safe", "process-safe", "relaxed"]
 
@@ -41,6 +42,8 @@ class Database:
     durability
         What a commit survives: a power cut (`power-safe`) or the death of the process (`process-safe`, `relaxed`;
         the last is about when the prediction log answers, not about a commit).
+    busy_timeout_ms
+        How long a write waits for the one before it; then it is refused (`is_refusal`).
 
     Raises
     ------
@@ -48,8 +51,12 @@ class Database:
         The database was written by a newer Homeostat.
     """
 
-    def __init__(self, url: str, *, durability: Durability = "power-safe") -> None:
+    def __init__(
+        self, url: str, *, durability: Durability = "power-safe", busy_timeout_ms: int = BUSY_TIMEOUT_MS
+    ) -> None:
         self.engine: Engine = create_engine(url)
+        self._busy_timeout_ms = busy_timeout_ms
+        self._lock_file = lock_file(url)
         self._prepare_sqlite(SYNCHRONOUS[durability])
         self._writer = self.engine.execution_options(homeostat_write=True)
         self._migrate()
@@ -60,7 +67,7 @@ class Database:
             # SQLAlchemy begins the transactions itself (below): the driver must not begin any of its own.
             connection.isolation_level = None
             for pragma in (
-                f"busy_timeout={BUSY_TIMEOUT_MS}",  # first: the next one may have to wait already
+                f"busy_timeout={self._busy_timeout_ms}",  # first: the next one may have to wait already
                 "journal_mode=WAL",
                 f"synchronous={synchronous}",
                 "foreign_keys=ON",
@@ -99,9 +106,17 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open the one write transaction: committed when the block ends, undone if it raises."""
-        with self._writer.connect() as connection, connection.begin():
+        """Open the one write transaction: committed when the block ends, undone if it raises.
+
+        A write inside a write is refused after the timeout, as one beside it is that does not end.
+        """
+        with self._writer.connect() as connection, self._turn(), connection.begin():
             yield connection
+
+    def _turn(self) -> AbstractContextManager[None]:
+        if self._lock_file is None:
+            return nullcontext()
+        return hold_turn(self._lock_file, timeout_s=self._busy_timeout_ms / 1000)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -150,6 +165,8 @@ def insert_statement(dialect: Dialect, table: Table, columns: tuple[str, ...]) -
 
 def is_refusal(error: SQLAlchemyError) -> bool:
     """Return whether the database took nothing and is whole, so that the same may be tried again."""
+    if isinstance(error, TurnRefused):
+        return True
     cause = error.orig if isinstance(error, DBAPIError) else None
     return getattr(cause, "sqlite_errorname", None) in REFUSALS
 
@@ -160,6 +177,18 @@ def resolve_url(url: str, folder: Path) -> str:
     if url.startswith(prefix) and not url.startswith(prefix + "/"):
         return prefix + str((folder / url.removeprefix(prefix)).resolve())
     return url
+
+
+def lock_file(url: str) -> Path | None:
+    """Return the file beside a SQLite file that its writers lock, None for a database that needs none.
+
+    Never the SQLite file itself: closing any descriptor of it would drop the locks that SQLite holds there.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database.startswith((":", "file:")):
+        return None
+    return Path(f"{Path(parsed.database).resolve()}.lock")
 
 
 def make_parent(url: str) -> None:

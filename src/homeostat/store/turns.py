@@ -1,0 +1,69 @@
+"""Whose turn it is to write: a lock between threads and processes that the kernel takes back from the dead.
+
+Not here: what is written. Nothing becomes wrong without it, for SQLite has a lock of its own; but those who wait for
+that one sleep longer and longer between their attempts, up to 100 ms, and whoever comes back at once is served first
+(`bench/writers.py` has the figures). Here the kernel wakes the one who waits.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+from sqlalchemy.exc import SQLAlchemyError
+
+
+class TurnRefused(SQLAlchemyError):
+    """The turn to write did not come, so nothing was written; an error of the database, as SQLite's own busy is."""
+
+
+@contextmanager
+def hold_turn(path: Path, *, timeout_s: float) -> Iterator[None]:
+    """Hold the lock on a file, which is made if it is not there, until the block ends.
+
+    Raises
+    ------
+    TurnRefused
+        The lock did not come in time, for its holder is stopped or busy for that long; or the file cannot be locked.
+    """
+    try:
+        # Opened for each turn: what a forked process inherits is then never a turn of its own.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        taken = lock_within(descriptor, timeout_s)
+    except OSError as error:
+        raise TurnRefused(f"{path} cannot be locked: {error}") from error
+    if not taken:
+        raise TurnRefused(f"another process held {path.name} for {timeout_s:g} s: it is stopped, or its disk hangs")
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # not by closing alone: a process that was forked meanwhile has a copy
+        os.close(descriptor)
+
+
+def lock_within(descriptor: int, timeout_s: float) -> bool:
+    """Lock an open file and return True; after the timeout give up, close it and return False."""
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    # flock has no timeout of its own, and asking again and again starves as SQLite's way does. So a thread waits, and
+    # if the lock comes to it too late, gives it back.
+    turn: Future[None] = Future()
+
+    def wait() -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if turn.set_running_or_notify_cancel():
+            turn.set_result(None)
+        else:
+            os.close(descriptor)
+
+    Thread(target=wait, name="write-turn", daemon=True).start()
+    try:
+        with suppress(TimeoutError):
+            turn.result(timeout_s)
+    finally:  # a signal that ends the process must not leave a thread with the lock behind it
+        given_up = turn.cancel()
+    return not given_up
