@@ -33,7 +33,7 @@ def answer(database: Database, rows: Sequence[Row]) -> list[str]:
 
 def line(row: Row, *, id_: str | None = None, now: datetime = NOW, release: str = "a" * 64) -> Line:
     """Return the line of an answered row, as `entries.PREDICTION_COLUMNS` has it."""
-    id_ = new_prediction_ids(1, now)[0] if id_ is None else id_
+    id_ = new_prediction_ids(1, to_microseconds(now))[0] if id_ is None else id_
     return (id_, to_microseconds(now), release, json.dumps(row).encode(), 0.25, label_to_text(0))
 
 

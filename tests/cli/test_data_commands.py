@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sqlalchemy import insert, select
 
-from homeostat.monitoring.entries import new_prediction_ids
+from homeostat.monitoring.entries import new_prediction_ids, to_microseconds
 from homeostat.project import open_project
 from homeostat.store.tables import labels, predictions
 from tests.cli.commands import Done, homeostat, parts, table
@@ -82,7 +82,7 @@ def test_predict_of_a_file_without_a_feature_is_refused_and_writes_nothing(
 @pytest.fixture
 def answered(project: Path) -> list[str]:
     """The ids of three predictions in the log."""
-    ids = new_prediction_ids(3, NOW)
+    ids = new_prediction_ids(3, to_microseconds(NOW))
     line = {"received_at": NOW, "release": "r" * 64, "row": b'{"age":50,"city":null}', "probability": 0.5, "label": "0"}
     with open_project(project) as opened, opened.database.write() as connection:
         connection.execute(insert(predictions), [{"id": row_id, **line} for row_id in ids])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from homeostat.monitoring.entries import new_prediction_ids
+from homeostat.monitoring.entries import new_prediction_ids, to_microseconds
 from homeostat.monitoring.labels import LabelItem, LabelOutcome, judge_labels, record_labels
 from homeostat.records import Label, Target
 from homeostat.store.database import Database
@@ -86,7 +86,11 @@ def test_two_outcomes_in_one_request_conflict_too(database: Database, issued: li
 
 def test_an_id_that_was_never_answered_is_unknown(database: Database, issued: list[str]) -> None:
     outcomes = record(
-        database, (issued[0], 1), (new_prediction_ids(1, NOW)[0], 1), ("", 1), ("'; DROP TABLE labels; --", 1)
+        database,
+        (issued[0], 1),
+        (new_prediction_ids(1, to_microseconds(NOW))[0], 1),
+        ("", 1),
+        ("'; DROP TABLE labels; --", 1),
     )
 
     assert [o.status for o in outcomes] == ["recorded", "unknown", "unknown", "unknown"]
@@ -99,7 +103,7 @@ def test_a_value_that_the_target_does_not_have_is_invalid(database: Database, is
 
 
 def test_thousands_of_outcomes_are_told_apart_in_one_request(database: Database, issued: list[str]) -> None:
-    items = [(new_prediction_ids(1, NOW)[0], 1) for _ in range(2_000)]
+    items = [(new_prediction_ids(1, to_microseconds(NOW))[0], 1) for _ in range(2_000)]
 
     outcomes = record(database, *items, (issued[2], 1))
 

@@ -21,6 +21,7 @@ from homeostat.monitoring.entries import (
     label_from_text,
     label_to_text,
     new_prediction_ids,
+    to_microseconds,
 )
 from homeostat.monitoring.idempotency import Answered, Claim
 from homeostat.monitoring.predictions import MAX_PENDING_ROWS, PredictionLog, count_log
@@ -288,7 +289,7 @@ def test_the_counts_are_those_of_what_was_appended(database: Database) -> None:
 
 @given(moments)
 def test_an_id_is_a_uuid_of_version_7_that_carries_its_millisecond(now: datetime) -> None:
-    found = uuid.UUID(new_prediction_ids(1, now)[0])
+    found = uuid.UUID(new_prediction_ids(1, to_microseconds(now))[0])
 
     assert (found.version, found.variant) == (7, uuid.RFC_4122)
     assert found.int >> 80 == millisecond(now)
@@ -296,7 +297,7 @@ def test_an_id_is_a_uuid_of_version_7_that_carries_its_millisecond(now: datetime
 
 @given(st.lists(moments, min_size=2))
 def test_ids_sort_by_their_millisecond(several: list[datetime]) -> None:
-    ids = {new_prediction_ids(1, now)[0]: millisecond(now) for now in several}
+    ids = {new_prediction_ids(1, to_microseconds(now))[0]: millisecond(now) for now in several}
 
     ordered = [ids[one] for one in sorted(ids)]
 
@@ -304,7 +305,7 @@ def test_ids_sort_by_their_millisecond(several: list[datetime]) -> None:
 
 
 def test_ten_thousand_ids_of_one_millisecond_differ() -> None:
-    assert len(set(new_prediction_ids(10_000, NOW))) == 10_000
+    assert len(set(new_prediction_ids(10_000, to_microseconds(NOW)))) == 10_000
 
 
 @given(st.integers(-(2**63), 2**63 - 1) | st.text())

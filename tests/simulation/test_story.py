@@ -50,7 +50,9 @@ def answer(project: Project, columns: Columns, outcomes: Labels | None) -> None:
         assert promotion is not None
         release = open_release(find_release(promotion.release, project.blobs))
         scores = Graph(release.graph, release.schema).score(columns)
-        rows = zip(new_prediction_ids(len(scores), now), unstack_rows(columns), scores.tolist(), strict=True)
+        rows = zip(
+            new_prediction_ids(len(scores), to_microseconds(now)), unstack_rows(columns), scores.tolist(), strict=True
+        )
         lines = [
             (id_, to_microseconds(now), release.digest, json.dumps(row).encode(), score, json.dumps(int(score >= 0.5)))
             for id_, row, score in rows

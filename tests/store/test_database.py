@@ -154,15 +154,23 @@ def test_lines_that_are_refused_raise_as_any_statement_does(database: Database) 
         insert_lines(connection, leases, ["name", "holder"], [("loop", "somebody")])
 
 
+def test_more_lines_than_one_statement_holds_are_inserted_too(database: Database) -> None:
+    insert_events(database, [f"kind {number}" for number in range(1_234)])
+
+    assert [len(events_of(database)), events_of(database)[-1]] == [1_234, "kind 1233"]
+
+
+def events_of(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list(connection.scalars(select(events.c.kind).order_by(events.c.seq)))
+
+
 def test_each_driver_is_given_parameters_by_position() -> None:
     columns, psycopg = ("owner", "created_at"), make_url("postgresql+psycopg://").get_dialect()()
+    start = "INSERT INTO answers (owner, created_at) VALUES "
 
-    assert (
-        insert_statement(sqlite.dialect(), answers, columns) == "INSERT INTO answers (owner, created_at) VALUES (?, ?)"
-    )
-    assert insert_statement(psycopg, answers, columns) == (
-        "INSERT INTO answers (owner, created_at) VALUES (%s::VARCHAR, %s::BIGINT)"
-    )
+    assert insert_statement(sqlite.dialect(), answers, columns, 2) == f"{start}(?, ?), (?, ?)"
+    assert insert_statement(psycopg, answers, columns, 1) == f"{start}(%s::VARCHAR, %s::BIGINT)"
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -6,9 +6,9 @@ answered: no layer looks at each of them again on its way to the disk.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -24,8 +24,7 @@ REJECTION_COLUMNS = ("received_at", "row", "violations")
 VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(NamedTuple):
     """What one request leaves in the log: lines of answered and of rejected rows.
 
     `claimed` is its claim and what it will be answered with, if it came with an Idempotency-Key.
@@ -41,14 +40,16 @@ class Entries:
         return len(self.predicted) + len(self.rejected)
 
 
-def new_prediction_ids(n_rows: int, now: datetime) -> list[str]:
+def new_prediction_ids(n_rows: int, microseconds: int) -> list[str]:
     """Return ids that sort by their millisecond and cannot be guessed: UUIDs of version 7, 74 bits of each random.
+
+    `microseconds` is the moment of the request, as `to_microseconds` has it.
 
     References
     ----------
     RFC 9562, section 5.7. https://www.rfc-editor.org/rfc/rfc9562#section-5.7
     """
-    millis = f"{(now - EPOCH) // timedelta(milliseconds=1):012x}"
+    millis = f"{microseconds // 1000:012x}"
     start = f"{millis[:8]}-{millis[8:]}-7"
     # 20 digits for each row, of which 19 are used. Not uuid.UUID: it takes three times as long.
     digits = os.urandom(10 * n_rows).hex()
@@ -61,6 +62,7 @@ def to_microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
+@lru_cache(maxsize=64, typed=True)
 def label_to_text(label: Label) -> str:
     """Return a label as the database keeps it: JSON, so that 1 and "1" stay two things."""
     return msgspec.json.encode(label).decode()

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -15,8 +16,7 @@ from homeostat.errors import IdempotencyReused
 from homeostat.store.tables import answers
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """The answer to a request: its status, its headers by lower-case name, and its bytes."""
 
     status: int

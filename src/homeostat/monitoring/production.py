@@ -39,7 +39,9 @@ def stamp_rows(database: Database, *, lease: Lease, epoch: int) -> int:
             fresh = connection.scalars(query.limit(STAMP_BLOCK)).all()
             if not fresh:
                 return stamped
-            last = connection.scalar(select(func.max(predictions.c.observed_seq))) or 0
+            # "is not null" says nothing to the maximum, but lets SQLite find it at the end of a partial index.
+            stamped_before = predictions.c.observed_seq.is_not(None)
+            last = connection.scalar(select(func.max(predictions.c.observed_seq)).where(stamped_before)) or 0
             connection.execute(
                 update(predictions)
                 .where(predictions.c.seq == bindparam("which"))

@@ -78,11 +78,17 @@ predictions = Table(
     Column("row", LargeBinary, nullable=False),
     Column("probability", Float, nullable=False),
     Column("label", Text, nullable=False),
-    Column("observed_seq", BigInteger, unique=True),
+    Column("observed_seq", BigInteger),
     Column("epoch", Integer),
 )
+# Partial, as all of these: a new row, which has no number yet, need not enter it while its sender waits.
+Index(
+    "predictions_observed",
+    predictions.c.observed_seq,
+    unique=True,
+    sqlite_where=predictions.c.observed_seq.is_not(None),
+)
 Index("predictions_unobserved", predictions.c.seq, sqlite_where=predictions.c.observed_seq.is_(None))
-# Partial as well: a row enters it when it is stamped, not when its sender waits for the commit.
 Index(
     "predictions_watched",
     predictions.c.epoch,

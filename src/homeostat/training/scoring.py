@@ -43,6 +43,7 @@ class Graph:
     def __init__(self, content: bytes, schema: Schema) -> None:
         self._session = open_session(content)
         self._schema = schema
+        self._has_numbers, self._has_texts = bool(schema.numeric), bool(schema.categorical)
 
     def score(self, columns: Columns) -> NDArray[np.float32]:
         """Return the calibrated probability of the positive class, shape (n_rows,)."""
@@ -59,12 +60,13 @@ class Graph:
             Shape (n_rows, n_categorical), None for missing.
         """
         inputs: dict[str, NDArray[np.float32] | NDArray[np.object_]] = {}
-        if self._schema.numeric:
+        if self._has_numbers:
             inputs[NUMERIC] = numbers
-        if self._schema.categorical:
+        if self._has_texts:
             inputs[CATEGORICAL] = np.where(texts == None, NO_TEXT, texts)  # noqa: E711  by element
         return self._run(inputs)
 
     def _run(self, inputs: dict[str, NDArray[np.float32] | NDArray[np.object_]]) -> NDArray[np.float32]:
         (scores,) = self._session.run([PROBABILITY], inputs)
-        return np.asarray(scores, dtype=np.float32).reshape(-1)
+        found: NDArray[np.float32] = scores.reshape(-1)
+        return found

@@ -4,7 +4,6 @@ Not here: what answers them (`web.app`). Raw ASGI, around everything else.
 """
 
 import time
-from http import HTTPStatus
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,7 +36,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = HTTPStatus.INTERNAL_SERVER_ERROR.value  # what an error that nobody caught is answered with
+        status = 500  # what an error that nobody caught is answered with
 
         async def send_and_note(message: Message) -> None:
             nonlocal status

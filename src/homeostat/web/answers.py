@@ -7,10 +7,9 @@ Not here: the form of a request or of its answer (`web.predict`, `web.open_infer
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -20,7 +19,6 @@ from homeostat.records import Json, Label, Schema, Violation
 from homeostat.training.scoring import POSITIVE_FROM
 from homeostat.validation.checks import check_row
 from homeostat.validation.decoding import Cells
-from homeostat.validation.schema import class_label
 from homeostat.web.bodies import show
 
 # Each unknown field is compared with every column: more of them are not named.
@@ -46,8 +44,7 @@ class Refused(msgspec.Struct, gc=False, frozen=True):
     rejected: list[Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What became of the rows of one request: one result for each, in order, and the lines they leave in the log."""
 
     results: Sequence[Answer | Refused]
@@ -56,7 +53,8 @@ class Judged:
 
     def count_labels(self) -> Mapping[Label, int]:
         """Return how many rows were answered with each label."""
-        return Counter(one.label for one in self.results if isinstance(one, Answer))
+        labels = [one.label for one in self.results if isinstance(one, Answer)]
+        return Counter(labels) if len(labels) > 1 else dict.fromkeys(labels, 1)
 
     def count_violations(self) -> Mapping[tuple[str, str], int]:
         """Return how often each rule was broken, by column and rule."""
@@ -65,7 +63,7 @@ class Judged:
 
     def without_answers(self) -> "Judged":
         """Return the same with the refused rows alone: what a request leaves that is refused as a whole."""
-        return replace(self, results=[r for r in self.results if isinstance(r, Refused)], predicted=())
+        return self._replace(results=[r for r in self.results if isinstance(r, Refused)], predicted=())
 
 
 def judge_rows(rows: Sequence[SentRow], live: LiveRelease, *, now: datetime) -> Judged:
@@ -89,14 +87,10 @@ def judge_cells(
     now
         When they came in.
     """
-    reasons: dict[int, Sequence[Violation]] = {}
-    cells = list(found)
-    for place in [place for place, one in enumerate(found) if one is None]:
-        checked = check_row(bound_unknown(sent(place), live.schema), live.schema)
-        if checked.violations:
-            reasons[place] = checked.violations
-        else:
-            cells[place] = tuple(checked.row[feature.name] for feature in live.schema.features)
+    if None in found:
+        cells, reasons = ask_rules(found, sent, live.schema)
+    else:
+        cells, reasons = found, {}
     answered = [row for row in cells if row is not None]
     probabilities = score(answered, live)
     if not all(map(math.isfinite, probabilities)):
@@ -110,6 +104,21 @@ def judge_cells(
     return merge(results, predicted, reasons, sent, n_rows=len(cells), now=now)
 
 
+def ask_rules(
+    found: Sequence[Cells | None], sent: Callable[[int], SentRow], schema: Schema
+) -> tuple[Sequence[Cells | None], dict[int, Sequence[Violation]]]:
+    """Return the cells of each row, None for the impossible ones, and by place what is wrong with these."""
+    reasons: dict[int, Sequence[Violation]] = {}
+    cells = list(found)
+    for place in [place for place, one in enumerate(found) if one is None]:
+        checked = check_row(bound_unknown(sent(place), schema), schema)
+        if checked.violations:
+            reasons[place] = checked.violations
+        else:
+            cells[place] = tuple(checked.row[feature.name] for feature in schema.features)
+    return cells, reasons
+
+
 def score(rows: Sequence[Cells], live: LiveRelease) -> list[float]:
     """Return the probability of the positive class for each accepted row."""
     probabilities: list[float] = live.graph.score_arrays(*live.decoder.stack(rows)).tolist() if rows else []
@@ -120,15 +129,16 @@ def answer_rows(
     rows: Sequence[Cells], probabilities: Sequence[float], live: LiveRelease, *, now: datetime
 ) -> tuple[list[Answer | Refused], list[Line]]:
     """Return the answer and the line of each accepted row."""
-    labels = [class_label(live.schema.target, positive=positive) for positive in (False, True)]
-    texts = [label_to_text(label) for label in labels]
-    ids, received_at, release = new_prediction_ids(len(rows), now), to_microseconds(now), live.digest
+    labels = live.schema.target.negative, live.schema.target.positive
+    texts = label_to_text(labels[0]), label_to_text(labels[1])
+    received_at, release, encode = to_microseconds(now), live.digest, live.decoder.encode_row
     results: list[Answer | Refused] = []
     lines: list[Line] = []
+    ids = new_prediction_ids(len(rows), received_at)
     for id_, row, probability in zip(ids, rows, probabilities, strict=True):
         positive = probability >= POSITIVE_FROM
         results.append(Answer(id_, probability, labels[positive], release))
-        lines.append((id_, received_at, release, live.decoder.encode_row(row), probability, texts[positive]))
+        lines.append((id_, received_at, release, encode(row), probability, texts[positive]))
     return results, lines
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from homeostat.project import Project
 from homeostat.web.admission import Admission
@@ -44,10 +45,14 @@ def create_app(project: Project) -> FastAPI:
     add_state(app, worker)
     add_health(app, worker)
     answer_problems(app)
-    # The last one added is the first that a request meets.
-    app.add_middleware(RowRoutes, worker=worker, find=find_endpoint)
-    app.add_middleware(Admission, worker=worker)
     return app
+
+
+def put_in_front(app: FastAPI) -> ASGIApp:
+    """Return the whole service: the application with what a request meets before it."""
+    # Not as middleware of the application: its own outermost layers would take a tenth of a prediction's time.
+    worker: Worker = app.state.worker
+    return Admission(RowRoutes(app, worker=worker, find=find_endpoint), worker=worker)
 
 
 # The endpoints that answer rows, by path.

@@ -9,9 +9,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,8 +34,8 @@ MAX_KEY_LENGTH = 200
 logger = logging.getLogger("homeostat.web")
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+# Tuples, not frozen dataclasses, for what each request makes: they take a quarter of the time.
+class Sent(NamedTuple):
     """One request, whole. `headers` by lower-case name, `parameters` are those of the path."""
 
     body: bytes
@@ -45,8 +45,7 @@ class Sent:
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a request is answered with once its lines are kept; `problem_code` if that is a refusal."""
 
     judged: Judged
@@ -134,7 +133,7 @@ class RowRoutes:
             entries = Entries(judged.predicted, judged.rejected, (claim, reply.answer))
             earlier = await self._worker.log.append(entries)
             if earlier is not None:
-                return replace(earlier, headers={**earlier.headers, **REPLAYED})
+                return earlier._replace(headers={**earlier.headers, **REPLAYED})
         elif self._wait:
             await self._worker.log.append(Entries(judged.predicted, judged.rejected))
         else:

@@ -5,7 +5,7 @@ Not here: which outcome counts (`monitoring.labels`).
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -130,7 +130,7 @@ def write(sent: Outcomes, project: Project) -> tuple[Answered, Sequence[LabelOut
     with project.database.write() as connection:
         earlier = find_answer(connection, sent.claim) if sent.claim else None
         if earlier is not None:
-            return replace(earlier, headers={**earlier.headers, **REPLAYED}), ()
+            return earlier._replace(headers={**earlier.headers, **REPLAYED}), ()
         outcomes = write_labels(connection, sent.items, target=target, source=sent.source, now=sent.received_at)
         answer = answer_one(outcomes[0], target) if sent.single else answer_many(outcomes)
         if sent.claim is not None:

@@ -102,7 +102,7 @@ def reply_to_row(judged: Judged) -> Reply:
     """Return the reply to a single row: a rejected one is a problem."""
     (result,) = judged.results
     if not isinstance(result, Refused):
-        return Reply(judged, Answered(HTTPStatus.OK, JSON, msgspec.json.encode(result)))
+        return Reply(judged, Answered(200, JSON, msgspec.json.encode(result)))
     problem = rejected_row(result.rejected)
     content = msgspec.json.encode(problem_to_json(problem))
     return Reply(judged, Answered(problem.status, {"content-type": MEDIA_TYPE}, content), problem.code)
@@ -110,7 +110,7 @@ def reply_to_row(judged: Judged) -> Reply:
 
 def reply_to_batch(judged: Judged) -> Reply:
     """Return the reply to a batch: each row in its place."""
-    return Reply(judged, Answered(HTTPStatus.OK, JSON, msgspec.json.encode({"predictions": judged.results})))
+    return Reply(judged, Answered(200, JSON, msgspec.json.encode({"predictions": judged.results})))
 
 
 def rejected_row(rejected: Sequence[Json]) -> Problem:

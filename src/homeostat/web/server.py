@@ -16,7 +16,7 @@ import uvicorn
 
 from homeostat.errors import SettingsInvalid
 from homeostat.project import Project, open_project
-from homeostat.web.app import create_app
+from homeostat.web.app import create_app, put_in_front
 from homeostat.web.worker import Worker
 
 # The disk failed under the log: whether the last rows are kept is unknown, and only a new start may write again.
@@ -92,7 +92,7 @@ def build_server(project: Project) -> Server:
     """Return the server of a project, not running yet."""
     app = create_app(project)
     config = uvicorn.Config(
-        app,
+        put_in_front(app),
         http="httptools",
         ws="none",
         lifespan="on",

@@ -6,11 +6,14 @@ Not here: routes, or the server around them (`web.server`).
 from types import TracebackType
 from typing import Self
 
+from prometheus_client import Counter
+
 from homeostat.deployment.serving import Follower, LiveRelease, Refusal
 from homeostat.errors import ReleaseMissing
 from homeostat.monitoring.metrics import Metrics
 from homeostat.monitoring.predictions import PredictionLog
 from homeostat.project import Project
+from homeostat.records import Label
 from homeostat.web.answers import Judged
 
 
@@ -28,6 +31,8 @@ class Worker:
         )
         self._log: PredictionLog | None = None
         self._draining = False
+        # Finding the series of a label takes longer than adding to it.
+        self._answered: dict[Label, Counter] = {}
 
     @property
     def log(self) -> PredictionLog:
@@ -54,7 +59,10 @@ class Worker:
     def count(self, judged: Judged) -> None:
         """Count the rows of a request that are kept."""
         for label, n_rows in judged.count_labels().items():
-            self.metrics.predictions.labels(str(label)).inc(n_rows)
+            counter = self._answered.get(label)
+            if counter is None:
+                counter = self._answered[label] = self.metrics.predictions.labels(str(label))
+            counter.inc(n_rows)
         if judged.rejected:
             self.metrics.rejected.inc(len(judged.rejected))
             columns = {feature.name for feature in self.project.schema.features}
