@@ -33,6 +33,7 @@ MODULES = {
     "verify": ("releases", "Verify the event log, every byte, every golden row."),
     "predict": ("data", "Score a file."),
     "label": ("data", "Record outcomes from a file."),
+    "keys": ("keys", "Make, list and revoke API keys."),
 }
 
 Command = TypeVar("Command", bound=Callable[..., Any])
