@@ -131,9 +131,10 @@ class ScopeMissing(AccessRefused):
 
 
 class QuotaExceeded(AccessRefused):
-    """The API key sent more rows than it may in a minute."""
+    """The API key sent more rows than it may in a minute; `retry_after_s` says when as many may be sent."""
 
     code = "quota-exceeded"
+    retry_after_s: int = 60
 
 
 class StateError(HomeostatError):
