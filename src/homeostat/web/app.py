@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from homeostat.project import Project
+from homeostat.web.access import RequireKey
 from homeostat.web.admission import Admission
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
@@ -52,7 +53,8 @@ def put_in_front(app: FastAPI) -> ASGIApp:
     """Return the whole service: the application with what a request meets before it."""
     # Not as middleware of the application: its own outermost layers would take a tenth of a prediction's time.
     worker: Worker = app.state.worker
-    return Admission(RowRoutes(app, worker=worker, find=find_endpoint), worker=worker)
+    rows = RowRoutes(app, worker=worker, find=find_endpoint)
+    return Admission(RequireKey(rows, keyring=worker.keyring, metrics=worker.metrics), worker=worker)
 
 
 # The endpoints that answer rows, by path.

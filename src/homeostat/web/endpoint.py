@@ -7,6 +7,7 @@ Not here: which rows a body holds (`web.predict` and the other protocols), or wh
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from homeostat.monitoring.idempotency import Answered, Claim
 from homeostat.web.answers import Judged
 from homeostat.web.bodies import receive_body
 from homeostat.web.problems import FAILURE, problem_of, send_bytes, send_problem
+from homeostat.web.senders import SENDER, Sender
 from homeostat.web.worker import Worker
 
 JSON: Mapping[str, str] = {"content-type": "application/json"}
@@ -124,6 +126,7 @@ class RowRoutes:
             reply = await asyncio.get_running_loop().run_in_executor(self._thread, endpoint.judge, sent, live)
         else:
             reply = endpoint.judge(sent, live)
+        scope[SENDER].take_rows(len(reply.judged.results), time.monotonic())
         return await self._keep(reply, sent, scope)
 
     async def _keep(self, reply: Reply, sent: Sent, scope: Scope) -> Answered:
@@ -145,9 +148,9 @@ class RowRoutes:
 
 
 def sender_of(scope: Scope) -> str:
-    """Return who sent a request."""
-    sender: str = scope.get("homeostat.sender", "http")
-    return sender
+    """Return the name of who sent a request."""
+    sender: Sender = scope[SENDER]
+    return sender.name
 
 
 def claim_of(sent: Sent, scope: Scope, *, remember_s: float) -> Claim | None:

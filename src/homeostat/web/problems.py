@@ -43,7 +43,7 @@ ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingP
         RequestInvalid: (HTTPStatus.BAD_REQUEST, None),
         KeyInvalid: (HTTPStatus.UNAUTHORIZED, None),
         ScopeMissing: (HTTPStatus.FORBIDDEN, None),
-        QuotaExceeded: (HTTPStatus.TOO_MANY_REQUESTS, 60),
+        QuotaExceeded: (HTTPStatus.TOO_MANY_REQUESTS, None),
         ReleaseMissing: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
         Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
         LogBusy: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
@@ -137,6 +137,8 @@ async def send_bytes(send: Send, status: int, headers: Mapping[str, str], conten
 def problem_of(error: HomeostatError) -> Problem:
     """Return the problem that one of our errors is answered with."""
     status, retry_after_s = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+    if isinstance(error, QuotaExceeded):
+        retry_after_s = error.retry_after_s
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return Problem(status, error.code, error.problem, error.expected, error.action, headers)
 

@@ -15,10 +15,11 @@ from homeostat.monitoring.predictions import PredictionLog
 from homeostat.project import Project
 from homeostat.records import Label
 from homeostat.web.answers import Judged
+from homeostat.web.keyring import Keyring
 
 
 class Worker:
-    """The prediction log, the release that answers and the metrics of one process.
+    """The prediction log, the release that answers, the valid keys and the metrics of one process.
 
     Enter it in the event loop that answers requests; leaving it writes what still waits and stops following.
     """
@@ -29,6 +30,7 @@ class Worker:
         self.follower = Follower(
             project.database, project.blobs, on_swap=self._count_swap, on_refusal=self._count_refusal
         )
+        self.keyring = Keyring(project.database, project.settings.serving)
         self._log: PredictionLog | None = None
         self._draining = False
         # Finding the series of a label takes longer than adding to it.
@@ -75,6 +77,7 @@ class Worker:
             "the log is not open": self._log is None,
             "the log met an I/O error": self._log is not None and self._log.failure is not None,
             "the promotion log is not followed": not self.follower.following,
+            "the keys are not followed": not self.keyring.following,
             "no release has passed its checks": self.follower.live is None,
         }
         return [obstacle for obstacle, holds in obstacles.items() if holds]
@@ -90,6 +93,7 @@ class Worker:
         deadline_s = self.project.settings.serving.deadline_s
         self._log = PredictionLog(self.project.database, on_commit=self.metrics.commits.observe, deadline_s=deadline_s)
         # Not in a thread: nothing else runs in this loop yet, and the first poll should fail loudly.
+        self.keyring.start()
         self.follower.start()
         return self
 
@@ -98,4 +102,5 @@ class Worker:
     ) -> None:
         self.drain()
         self.follower.stop()
+        self.keyring.stop()
         await self.log.close()

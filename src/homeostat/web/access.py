@@ -1,0 +1,155 @@
+"""Which routes there are and who may use each, in one table: what it does not hold is closed to everybody.
+
+Not here: which keys are valid (`web.keyring`), or what a route answers. The table is asked before any router, with the
+same decoded path: a path that is not spelled as it is here, letter by letter, never reaches the application.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from types import MappingProxyType
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from homeostat.errors import KeyInvalid, ScopeMissing
+from homeostat.monitoring.metrics import Metrics
+from homeostat.web.keyring import Keyring, KnownKey
+from homeostat.web.problems import Problem, problem_of, send_problem
+from homeostat.web.senders import ANYBODY, SENDER, Sender
+
+# The scopes of which one opens a route; admin includes all. OPEN needs no key at all.
+OPEN: frozenset[str] = frozenset()
+PREDICT = frozenset({"predict"})
+LABEL = frozenset({"label"})
+READ = frozenset({"read"})
+READ_OR_PREDICT = READ | PREDICT
+
+ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "/livez": OPEN,
+        "/readyz": OPEN,
+        "/ping": OPEN,
+        "/v2/health/live": OPEN,
+        "/v2/health/ready": OPEN,
+        "/v1/predict": PREDICT,
+        "/v1/labels": LABEL,
+        "/v1/status": READ,
+        "/v1/drift": READ,
+        "/v1/releases": READ,
+        "/v1/history": READ,
+        "/v1/events": READ,
+        "/v1/schema": READ,
+        "/metrics": READ,
+        "/docs": READ,
+        "/docs/oauth2-redirect": READ,
+        "/openapi.json": READ,
+        "/": READ,
+        "/invocations": PREDICT,
+        "/health": READ_OR_PREDICT,
+        "/version": READ_OR_PREDICT,
+        "/v2": READ_OR_PREDICT,
+        "/v2/models/{name}/infer": PREDICT,
+        "/v2/models/{name}/versions/{version}/infer": PREDICT,
+        "/v2/models/{name}": READ_OR_PREDICT,
+        "/v2/models/{name}/ready": READ_OR_PREDICT,
+        "/v2/models/{name}/versions/{version}": READ_OR_PREDICT,
+        "/v2/models/{name}/versions/{version}/ready": READ_OR_PREDICT,
+    }
+)
+# Open, but who may not read is told yes or no, and not why.
+READINESS = "/readyz"
+PARAMETER = re.compile(r"\{\w+\}")
+PATTERNS = tuple((re.compile(PARAMETER.sub("[^/]+", path)), path) for path in ROUTES if PARAMETER.search(path))
+POLICY_VIOLATION = 1008  # https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+
+
+class RequireKey:
+    """ASGI middleware around every route: it admits a request, and says who sent it, or refuses it."""
+
+    def __init__(self, app: ASGIApp, *, keyring: Keyring, metrics: Metrics) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what may pass; there are no web sockets."""
+        if scope["type"] == "http":
+            route = find_route(scope["path"])
+            admitted = self._admit(scope, route)
+            if isinstance(admitted, Sender):
+                scope[SENDER] = admitted
+                await self._app(scope, receive, send)
+                return
+            scope["homeostat.route"] = route
+            self._metrics.errors.labels(admitted.code).inc()
+            await send_problem(send, admitted, scope["path"])
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope, route: str | None) -> Sender | Problem:
+        if not self._keyring.asked:
+            return missing_route(scope["path"]) if route is None else ANYBODY
+        openers = None if route is None else ROUTES[route]
+        if openers is OPEN:
+            if route == READINESS and scope["query_string"] and not self._may_read(scope):
+                scope["query_string"] = b""
+            return ANYBODY
+        try:
+            known = self._keyring.find(read_token(scope["headers"]), time.time())
+        except KeyInvalid as error:
+            return replace(problem_of(error), headers={"WWW-Authenticate": "Bearer"})
+        if openers is None:
+            return missing_route(scope["path"])
+        if openers.isdisjoint(known.grants):
+            return problem_of(scope_missing(known, scope["path"], openers))
+        return known.sender
+
+    def _may_read(self, scope: Scope) -> bool:
+        try:
+            return not READ.isdisjoint(self._keyring.find(read_token(scope["headers"]), time.time()).grants)
+        except KeyInvalid:
+            return False
+
+
+def find_route(path: str) -> str | None:
+    """Return the line of the table that holds a path; None if none does."""
+    if path in ROUTES:
+        return path
+    return next((route for pattern, route in PATTERNS if pattern.fullmatch(path)), None)
+
+
+def read_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the one token in the headers of a request; nothing if there is none, or more than one.
+
+    A scheme other than Bearer is not ours: a proxy may have asked for its own password.
+    """
+    tokens = []
+    for name, value in headers:
+        if name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                tokens.append(value[7:].strip())
+        elif name == b"x-api-key":
+            tokens.append(value.strip())
+    return tokens[0] if len(tokens) == 1 else b""
+
+
+def scope_missing(known: KnownKey, path: str, openers: frozenset[str]) -> ScopeMissing:
+    """Return the three-part error for a valid key that a route is not open to."""
+    scopes, held = " or ".join(sorted(openers)), " and ".join(sorted(known.key.scopes))
+    return ScopeMissing(
+        problem=f"the key {known.key.id} has the scope {held}, and {path[:200]} asks for {scopes}",
+        expected=f"a key with the scope {scopes}, or admin",
+        action=f"use another key: `homeostat keys create --scope {min(openers)}` makes one",
+    )
+
+
+def missing_route(path: str) -> Problem:
+    """Return the problem for a path that the table does not hold."""
+    detail = f"there is no {path[:200]}"
+    return Problem(
+        HTTPStatus.NOT_FOUND, "route-missing", detail, "a route that /openapi.json lists, spelled as there", "see /docs"
+    )
