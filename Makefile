@@ -47,10 +47,11 @@ contract: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/false_alarms.py
+	$(BIN)/python -m bench.serving
 
 # Hash-locked and universal; the output names packages only, never a registry's address.
 lock:
 	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --extra train --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache build dist output
+	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache build dist output bench/out
