@@ -160,12 +160,12 @@ def enter_mlflow(release: Path, scratch: Path) -> Contestant:
 
 
 def install_peers() -> None:
-    """Make the peers' environment unless it is there and as new as its requirements."""
+    """Make the peers' environment, unless it is there and was made from the same requirements."""
     ready, python = ENVIRONMENT / "ready", ENVIRONMENT / "bin" / "python"
-    if ready.exists() and ready.stat().st_mtime >= REQUIREMENTS.stat().st_mtime:
+    if ready.exists() and ready.read_bytes() == REQUIREMENTS.read_bytes():
         return
     print(f"Installing {REQUIREMENTS.name} into {ENVIRONMENT.name} (once, one to two minutes) ...", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
     install = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
     subprocess.run([str(python), *install], check=True)
-    ready.touch()
+    ready.write_bytes(REQUIREMENTS.read_bytes())

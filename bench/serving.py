@@ -36,7 +36,7 @@ from bench.contestants import (
 )
 from bench.load import drive
 from bench.processes import LOAD_CORE, SERVER_CORE, NotServingError, Running, measure_memory, post
-from bench.report import print_report
+from bench.serving_report import print_report
 from bench.swaps import copy_with_releases, measure_swaps
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import open_release
