@@ -49,6 +49,7 @@ LOADS = {"row_1": ("one", 1), "row_32": ("one", 32), "rows_1": ("many", 1), "row
 WARM_UP_S = 1
 ALIKE = 1e-5
 SWAP_WORKERS = (1, 2)
+OTHERS_S = 2.0
 LIBRARIES = ("homeostat", "fastapi", "msgspec", "numpy", "onnxruntime", "pydantic", "sqlalchemy", "uvicorn")
 
 
@@ -148,9 +149,11 @@ def measure(data: Path, extent: Extent, scratch: Path) -> Json:
     # What follows waits or drives the load, and so stays off the server's core.
     os.sched_setaffinity(0, {LOAD_CORE})
     return {
+        "others_before": measure_others(),
         "sync_ms": measure_sync(scratch),
         "contest": measure_contest(contestants, extent, score_rows(release, scratch), scratch),
         "swaps": dict(measure_swap_runs(template, extent, scratch)),
+        "others_after": measure_others(),
     }
 
 
@@ -176,6 +179,20 @@ def measure_swap_runs(template: Path, extent: Extent, scratch: Path) -> Iterator
             yield str(workers), {"refused": str(error)}
 
 
+def measure_others() -> float:
+    """Return the share of the machine's processor time that others take while this program waits."""
+    before = read_processor_times()
+    time.sleep(OTHERS_S)
+    used = [now - earlier for now, earlier in zip(read_processor_times(), before, strict=True)]
+    idle, waiting = used[3:5]
+    return 1 - (idle + waiting) / sum(used)
+
+
+def read_processor_times() -> list[int]:
+    """Return user, nice, system, idle, waiting, interrupts, soft interrupts and stolen time, of all cores together."""
+    return [int(ticks) for ticks in Path("/proc/stat").read_text().split()[1:9]]
+
+
 def measure_sync(scratch: Path) -> float:
     """Return the median milliseconds in which this disk takes 4 KiB for good: the floor of every durable answer."""
     taken = []
@@ -199,7 +216,6 @@ def describe_machine() -> Json:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": processor,
         "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
         "versions": versions | {"mlflow": pins["mlflow"]},
     }
 

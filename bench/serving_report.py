@@ -10,8 +10,8 @@ from typing import Literal
 from homeostat.records import Json
 
 N_ROWS = 1_000
-# The load average up to which a machine counts as idle.
-QUIET = 0.5
+# What others may take of the machine before and after a run that counts.
+QUIET_SHARE = 0.05
 DURABLE, RELAXED = "ours, power-safe", "ours, relaxed"
 CONTEST_HEAD = (
     *("", "1 connection: p50 ms", "p99 ms", "req/s", "32: p50 ms", "p99 ms", "req/s"),
@@ -56,12 +56,10 @@ def print_report(content: Json) -> None:
 def describe(content: Json) -> Iterator[str]:
     """Yield where, when and how it was measured."""
     machine, extent = content["machine"], content["extent"]
-    yield (
-        f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, load average before "
-        f"{machine['load_average']:.2f}; {content['seconds']:.0f} s in all."
-    )
-    if machine["load_average"] > QUIET:
-        yield "\n**The machine was busy with something else: do not quote these figures.**\n"
+    yield f"{machine['date']}, {machine['processor']}, {machine['cores']} cores; {content['seconds']:.0f} s in all."
+    others = max(content["others_before"], content["others_after"])
+    if others > QUIET_SHARE:
+        yield f"\n**Others used {others:.0%} of the machine meanwhile: these figures are not to be quoted.**\n"
     yield ", ".join(f"{name} {version}" for name, version in machine["versions"].items()) + "."
     yield ""
     yield (
