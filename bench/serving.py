@@ -81,6 +81,7 @@ def measure_contest(contestants: Sequence[Contestant], extent: Extent, truth: Fl
             if contestant.name in refused:
                 continue
             print(f"start {place + 1}: {contestant.name}", file=sys.stderr)
+            os.sync()  # what others have written is not this contestant's to wait for
             try:
                 with contestant.run(scratch) as running:
                     cold[contestant.name].append(running.cold_s)
