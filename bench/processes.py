@@ -4,6 +4,7 @@ Not here: which servers there are (`bench.contestants`), or what is sent to them
 """
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 
 SERVER_CORE, LOAD_CORE = 0, 1
 START_S, STOP_S = 60.0, 30.0
-POLL_S = 0.002
+POLL_S, BACKLOG_POLL_S = 0.002, 0.05
 
 
 class NotServingError(Exception):
@@ -87,6 +88,20 @@ def post(port: int, path: str, body: bytes) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def await_backlog(port: int) -> float:
+    """Return the seconds until our service has written every row that it has answered."""
+    started = time.monotonic()
+    while time.monotonic() - started < START_S:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
+        connection.request("GET", "/readyz?verbose")
+        pending = json.loads(connection.getresponse().read())["pending_rows"]
+        connection.close()
+        if not pending:
+            break
+        time.sleep(BACKLOG_POLL_S)
+    return time.monotonic() - started
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

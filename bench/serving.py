@@ -35,7 +35,7 @@ from bench.contestants import (
     write_bodies,
 )
 from bench.load import drive
-from bench.processes import LOAD_CORE, SERVER_CORE, NotServingError, Running, measure_memory, post
+from bench.processes import LOAD_CORE, SERVER_CORE, NotServingError, Running, await_backlog, measure_memory, post
 from bench.serving_report import print_report
 from bench.swaps import copy_with_releases, measure_swaps
 from homeostat.data.columns import stack_rows
@@ -114,6 +114,8 @@ def visit(contestant: Contestant, running: Running, *, seconds: int) -> Json:
     for load, (kind, connections) in LOADS.items():
         path, body = (contestant.one, contestant.body_one) if kind == "one" else (contestant.many, contestant.body_many)
         found[load] = drive(running.port, path, body, connections=connections, seconds=seconds)
+        # What `relaxed` has answered and not written yet would burden the next load, and is no free gift either.
+        found[load]["backlog_s"] = await_backlog(running.port) if contestant.template else 0.0
     found["rss_loaded_mb"] = measure_memory(running)
     return found
 
@@ -121,6 +123,7 @@ def visit(contestant: Contestant, running: Running, *, seconds: int) -> Json:
 def summarise(visits: Sequence[Json], cold: Sequence[float]) -> Json:
     """Return the medians over all visits; a refused request is no answered one, and failures are added up."""
     figures: Json = {"cold_s": statistics.median(cold), "failures": 0}
+    figures["backlog_s"] = max(one[load]["backlog_s"] for one in visits for load in LOADS)
     for key in ("rss_idle_mb", "rss_loaded_mb"):
         figures[key] = statistics.median(one[key] for one in visits)
     for load in LOADS:

@@ -15,7 +15,15 @@ QUIET_SHARE = 0.05
 DURABLE, RELAXED = "ours, power-safe", "ours, relaxed"
 CONTEST_HEAD = (
     *("", "1 connection: p50 ms", "p99 ms", "req/s", "32: p50 ms", "p99 ms", "req/s"),
-    *("1,000 rows: rows/s, 1 connection", "4 connections", "MB idle", "MB after load", "first answer s", "failures"),
+    *(
+        "1,000 rows: rows/s, 1 connection",
+        "4 connections",
+        "MB idle",
+        "MB after load",
+        "first answer s",
+        "longest backlog s",
+    ),
+    "failures",
 )
 RATIO_HEAD = (
     *("", "to bare: p50", "req/s, 1", "req/s, 32", "rows/s, 1", "rows/s, 4"),
@@ -64,7 +72,8 @@ def describe(content: Json) -> Iterator[str]:
     yield ""
     yield (
         f"One worker each, the server on one core, wrk on another; medians of {extent['rounds']} rounds of "
-        f"{extent['seconds']} s. Memory is that of all processes of a contestant."
+        f"{extent['seconds']} s. Memory is that of all processes of a contestant; "
+        "backlog, how long after a load answered rows were still being written."
     )
     yield f"A synced write of 4 KiB takes {content['sync_ms']:.2f} ms on this disk."
     yield "mlflow serves the same ONNX graph, on one thread, without a signature: it checks nothing of a request."
@@ -82,7 +91,7 @@ def contest_table(content: Json) -> Iterator[str]:
             cells += [f"{one['p50_ms']:.3f}", f"{one['p99_ms']:.2f}", f"{one['per_s']:,.0f}"]
         cells += [f"{found[load]['per_s'] * N_ROWS:,.0f}" for load in ("rows_1", "rows_4")]
         cells += [f"{found[key]:.0f}" for key in ("rss_idle_mb", "rss_loaded_mb")]
-        yield line([*cells, f"{found['cold_s']:.2f}", str(found["failures"])])
+        yield line([*cells, f"{found['cold_s']:.2f}", f"{found['backlog_s']:.2f}", str(found["failures"])])
 
 
 def ratios_table(content: Json) -> Iterator[str]:
@@ -141,9 +150,11 @@ def speed_targets(content: Json) -> Iterator[Target]:
 def process_targets(content: Json) -> Iterator[Target]:
     """Yield the targets of start, memory and correctness."""
     figures = content["contest"]["figures"]
-    ours = figures.get(DURABLE, {})
-    yield Target("power-safe: first answer after", ours.get("cold_s"), "<=", 1.0, " s")
-    yield Target("power-safe: memory after load", ours.get("rss_loaded_mb"), "<=", 130, " MB")
+    for name in (DURABLE, RELAXED):
+        ours = figures.get(name, {})
+        words = name.removeprefix("ours, ")
+        yield Target(f"{words}: first answer after", ours.get("cold_s"), "<=", 1.0, " s")
+        yield Target(f"{words}: memory after load", ours.get("rss_loaded_mb"), "<=", 130, " MB")
     failures = [found["failures"] for name, found in figures.items() if name.startswith("ours")]
     yield Target("ours, all levels: failed requests", sum(failures) if failures else None, "<=", 0, "")
 
