@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  everything CI runs: lint, types, import contract, tests
 # make bench  the measurements
+# make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests, with its counts
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,7 +15,7 @@ ifneq ($(PIMA),)
 export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
 endif
 
-.PHONY: help demo test check lint types contract bench lock clean
+.PHONY: help demo test check lint types contract bench soak lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -48,6 +49,10 @@ bench: $(READY)
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/false_alarms.py
 	$(BIN)/python -m bench.serving
+
+soak: $(READY)
+	$(BIN)/pytest --soak --timeout 1800 tests/system/test_power_cut.py tests/system/test_server_kills.py \
+		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py
 
 # Hash-locked and universal; the output names packages only, never a registry's address.
 lock:

@@ -1,8 +1,10 @@
-"""What several test files share: the genuine table, and a project that is trained once and copied for each test."""
+"""What several test files share: the genuine table, a project trained once, and how often a crash is repeated."""
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -12,6 +14,45 @@ from homeostat.project import open_project
 
 # A search that is short but real: the tests look at the way, not at the last point of AUC.
 SHORT_TRAINING = "\n[training]\ntrials = 3\nrepeats = 1\n"
+Tell = Callable[[str], None]
+COUNTED: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+class Count(Protocol):
+    """How often to repeat something: `short` times in every run of the tests, `soak` times with `--soak`."""
+
+    def __call__(self, *, short: int, soak: int) -> int: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="repeat kills, power cuts and damages in their long form")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COUNTED] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("soak"):
+        terminalreporter.section("counted")
+        for line in config.stash[COUNTED]:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def count(pytestconfig: pytest.Config) -> Count:
+    """Choose between the number of repetitions in CI and that of `make soak`."""
+
+    def choose(*, short: int, soak: int) -> int:
+        return soak if pytestconfig.getoption("soak") else short
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Tell:
+    """Note a line of counts, shown at the end of a run with `--soak`."""
+    return pytestconfig.stash[COUNTED].append
 
 
 @pytest.fixture(scope="session")
