@@ -41,12 +41,14 @@ class Load:
         self.failures: list[str] = []
         self._address = urlsplit(address).netloc
         self._stop = threading.Event()
-        self._first = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(f"{seed} {n}",)) for n in range(N_SENDERS)]
 
-    def wait_for_first(self) -> None:
-        """Return once something is acknowledged."""
-        assert self._first.wait(TIMEOUT_S), f"nothing was acknowledged: {self.failures[:3]}"
+    def wait_for_more(self) -> None:
+        """Return once something more is acknowledged."""
+        before, deadline = self.acknowledged.n_entries, time.monotonic() + TIMEOUT_S
+        while self.acknowledged.n_entries == before:
+            assert time.monotonic() < deadline, f"nothing more is acknowledged: {self.failures[-3:]}"
+            time.sleep(0.002)
 
     def _run(self, seed: str) -> None:
         random = Random(seed)  # noqa: S311  the same senders again, not a secret
@@ -89,7 +91,6 @@ class Load:
                 self.acknowledged.labels[one["id"]] = one["label"]
             else:
                 self.failures.append(json.dumps(one))
-        self._first.set()
 
     def __enter__(self) -> Self:
         for thread in self._threads:

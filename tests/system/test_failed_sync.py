@@ -55,6 +55,6 @@ def test_after_a_failed_sync_a_new_process_answers(trained_project: Path) -> Non
     fail_sync(trained_project, "5+")
 
     with serve(trained_project) as serving, Load(serving.address, seed=2) as load:
-        load.wait_for_first()
+        load.wait_for_more()
 
     assert load.failures == []

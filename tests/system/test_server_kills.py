@@ -3,6 +3,8 @@
 The service that answers before it writes (`relaxed`) must lose rows, or the kills show nothing.
 """
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,12 @@ from random import Random
 from tests.conftest import Count, Tell
 from tests.system.ledger import DATABASE, Ledger, find_lost, read_ledger
 from tests.system.load import Load
-from tests.system.serving_process import serve
+from tests.system.serving_process import STOP_S, Serving, serve
 
 # A kill comes between the first answer of a process and this.
 LONGEST_LIFE_S = 0.6
+# Fewer than make the service give up on a worker that dies again and again.
+N_WORKER_KILLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ def kill_under_load(project: Path, random: Random, *, n_kills: int, durability: 
     for seed in range(n_kills):
         settings = {"HOMEOSTAT_SERVING__DURABILITY": durability}
         with serve(project, settings=settings) as serving, Load(serving.address, seed=seed) as load:
-            load.wait_for_first()
+            load.wait_for_more()
             time.sleep(random.uniform(0, LONGEST_LIFE_S))
             serving.kill()
         acknowledged.add(load.acknowledged)
@@ -65,3 +69,37 @@ def test_a_service_that_answers_before_it_writes_loses_rows_when_it_is_killed(
         f"{len(kills.lost)} lost"
     )
     assert kills.lost != []
+
+
+def kill_worker(serving: Serving, random: Random) -> None:
+    """Kill one of two workers, and return once there are two again, even if the new one does not answer yet."""
+    killed, deadline = random.choice(serving.find_workers()), time.monotonic() + STOP_S
+    os.kill(killed, signal.SIGKILL)
+    while killed in (workers := serving.find_workers()) or len(workers) < 2:
+        assert time.monotonic() < deadline, "no worker takes the place of the one that was killed"
+        time.sleep(0.01)
+
+
+def test_a_service_whose_workers_are_killed_goes_on_by_itself_and_loses_nothing(
+    trained_project: Path, random: Random, count: Count, tell: Tell
+) -> None:
+    acknowledged, n_services = Ledger(), count(short=1, soak=25)
+    for seed in range(n_services):
+        two_workers = {"HOMEOSTAT_SERVING__WORKERS": "2"}
+        with serve(trained_project, settings=two_workers) as serving, Load(serving.address, seed=seed) as load:
+            for _ in range(N_WORKER_KILLS):
+                load.wait_for_more()
+                time.sleep(random.uniform(0, LONGEST_LIFE_S))
+                kill_worker(serving, random)
+            load.wait_for_more()
+            serving.kill()
+        acknowledged.add(load.acknowledged)
+
+    kept = read_ledger(trained_project / DATABASE)
+    lost = find_lost(acknowledged, kept)
+    tell(
+        f"SIGKILL, two workers: {n_services * N_WORKER_KILLS} kills of one and {n_services} of all, "
+        f"{acknowledged.n_entries} acknowledged, {len(lost)} lost"
+    )
+    assert lost == []
+    assert len(set(kept.ids)) == len(kept.ids)
