@@ -3,6 +3,8 @@
 # make check  everything CI runs: lint, types, import contract, tests
 # make bench  the measurements
 # make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests, with its counts
+# make container       the image that serves (TARGET=full: all of it), built with buildah
+# make container-test  the checks of that image; as root, with runc
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -15,7 +17,7 @@ ifneq ($(PIMA),)
 export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
 endif
 
-.PHONY: help demo test check lint types contract bench soak lock clean
+.PHONY: help demo test check lint types contract bench soak container container-test lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -54,9 +56,23 @@ soak: $(READY)
 	$(BIN)/pytest --soak --timeout 1800 tests/system/test_power_cut.py tests/system/test_server_kills.py \
 		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py
 
-# Hash-locked and universal; the output names packages only, never a registry's address.
+TARGET ?= serve
+export STORAGE_DRIVER ?= vfs
+
+container:
+	deploy/container/build.sh $(TARGET)
+
+container-test: $(READY)
+	HOMEOSTAT_IMAGE=localhost/homeostat:serve $(BIN)/pytest tests/container
+
+# Hash-locked and universal; the output names packages only, never a registry's address. The images get the same versions.
+COMPILE := uv pip compile --universal --generate-hashes --no-header --python-version 3.11
+COMPILE_IMAGE := $(COMPILE) --no-annotate --constraints requirements.lock
 lock:
-	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --extra train --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra train --group dev pyproject.toml -o requirements.lock
+	$(COMPILE_IMAGE) pyproject.toml -o deploy/container/requirements-serve.lock
+	$(COMPILE_IMAGE) --extra train pyproject.toml -o deploy/container/requirements-full.lock
+	echo hatchling | $(COMPILE_IMAGE) - -o deploy/container/requirements-build.lock
 
 clean:
 	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache build dist output bench/out
