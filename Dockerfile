@@ -50,8 +50,10 @@ RUN rm -rf /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensur
 # The project folder. As the working directory it is also where every command looks for `homeostat.toml`.
 WORKDIR /data
 USER 10001:10001
+# ONNX Runtime's Linux wheels report usage to their maker, and write a device id, unless they are told not to.
 ENV HOMEOSTAT_SERVING__HOST=0.0.0.0 \
-    HOMEOSTAT_SERVING__PORT=8000
+    HOMEOSTAT_SERVING__PORT=8000 \
+    ORT_DISABLE_TELEMETRY=1
 EXPOSE 8000
 # Healthy means ready: a release passed its golden rows and the log can be written.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \

@@ -48,6 +48,13 @@ def test_only_the_project_folder_can_be_written(running: Running) -> None:
     assert (refused.stderr.count("Read-only file system"), accepted.returncode) == (5, 0)
 
 
+def test_nothing_but_the_project_appears_in_its_folder(running: Running, trained_project: Path) -> None:
+    httpx.post(f"{running.url}/v1/predict", json={"rows": [{}]})
+
+    # A library that keeps a cache or an identifier of the machine would do so in its user's home, which is this folder.
+    assert sorted(path.name for path in trained_project.iterdir()) == [".homeostat", "homeostat.toml"]
+
+
 def test_sigterm_drains_and_ends_the_container_with_code_0(running: Running) -> None:
     running.send("TERM")
 
