@@ -40,6 +40,7 @@ check: lint types contract test
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/hadolint Dockerfile
 
 types: $(READY)
 	$(BIN)/mypy
