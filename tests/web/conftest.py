@@ -15,7 +15,8 @@ from homeostat.deployment.artifacts import find_release, open_release, pack_rele
 from homeostat.deployment.registry import promote, register_release, require_production
 from homeostat.project import Project, open_project
 from homeostat.records import Criterion, GateResult
-from homeostat.web.server import Server, build_server, listen
+from homeostat.web.listening import listen
+from homeostat.web.server import Server, build_server
 
 START_S = 30
 
@@ -63,12 +64,13 @@ def row() -> dict[str, object]:
 
 
 @pytest.fixture
-def start_process(trained_project: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], str]]]:
+def start_process(trained_project: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
     """Start `homeostat serve` on a free port; return the process and its address once it answers."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> tuple[subprocess.Popen[str], str]:
+    def start(*options: str) -> tuple[subprocess.Popen[str], str]:
         command = [sys.executable, "-m", "homeostat", "serve", "--project", str(trained_project), "--port", "0"]
+        command += options
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
@@ -76,7 +78,7 @@ def start_process(trained_project: Path) -> Iterator[Callable[[], tuple[subproce
 
     yield start
     for process in started:
-        process.kill()
+        process.kill()  # its workers, if it has any, end with it
         process.communicate()
 
 

@@ -1,68 +1,32 @@
 """The process: where it may listen, what it prints, how it stops, and that nothing answered is lost as it does."""
 
 import asyncio
+import json
 import resource
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import insert
 
 from homeostat.errors import SettingsInvalid
 from homeostat.project import Project, open_project
-from homeostat.web.server import EXIT_LOG_FAILED, listen, run
+from homeostat.store.tables import keys
+from homeostat.web.listening import Wishes, listen, open_listener
+from homeostat.web.server import EXIT_LOG_FAILED, run
 from homeostat.web.worker import Worker
+from tests.web.senders import Senders, kept_ids
 
 Row = dict[str, Any]
-Start = Callable[[], tuple[subprocess.Popen[str], str]]
-N_SENDERS = 8
-
-
-def kept_ids(folder: Path) -> list[str]:
-    """Return every id of the log, as a reader that is none of our code finds them."""
-    with sqlite3.connect(folder / ".homeostat" / "homeostat.db") as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return [line[0] for line in connection.execute("SELECT id FROM predictions ORDER BY seq")]
-
-
-class Senders:
-    """Threads that send one row after the other until told to stop, and note every answer."""
-
-    def __init__(self, address: str, row: Row) -> None:
-        self.acknowledged: list[str] = []
-        self.releases: set[str] = set()
-        self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(address, row)) for _ in range(N_SENDERS)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, address: str, row: Row) -> None:
-        with httpx.Client(base_url=address, timeout=30) as client:
-            while not self._stop.is_set():
-                try:
-                    answer = client.post("/v1/predict", json=row)
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
-                    return
-                if answer.status_code == 200:
-                    self.acknowledged.append(answer.json()["id"])
-                    self.releases.add(answer.json()["release"])
-                else:
-                    self.failures.append(answer.text)
+Start = Callable[..., tuple[subprocess.Popen[str], str]]
 
 
 def test_the_process_prints_its_address_and_nothing_else(start_process: Start, row: Row) -> None:
@@ -80,13 +44,12 @@ def test_a_signal_under_load_drains_and_exits_with_0(
 ) -> None:
     process, address = start_process()
     senders = Senders(address, row)
-    time.sleep(0.5)
+    senders.wait_for(50)
 
     process.send_signal(sent)
     assert process.wait(30) == 0
 
     senders.stop()
-    assert len(senders.acknowledged) > 50
     assert sorted(senders.acknowledged) == sorted(kept_ids(trained_project))
 
 
@@ -153,10 +116,70 @@ def test_the_process_loads_nothing_that_trains(trained_project: Path) -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
+def test_a_process_that_was_told_to_stop_answers_for_a_while_and_asks_senders_to_go(
+    start_process: Start, row: Row
+) -> None:
+    process, address = start_process()
+    with httpx.Client(base_url=address) as client:
+        assert "connection" not in client.get("/livez").headers
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+
+        answer = client.post("/v1/predict", json=row)
+        ready = client.get("/readyz")
+
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+    assert process.wait(30) == 0
+
+
+def test_a_request_that_was_begun_before_the_end_is_answered(start_process: Start, row: Row) -> None:
+    process, address = start_process()
+    body = json.dumps(row).encode()
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as slow:
+        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:9])
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        slow.sendall(body[9:])
+
+        answer = slow.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer
+    assert process.wait(30) == 0
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org", "127.0.0.1.example.org", ""])  # noqa: S104  refused
 def test_without_keys_the_service_listens_on_this_machine_only(host: str) -> None:
     with pytest.raises(SettingsInvalid, match="this machine only"):
         listen(host, 0)
+
+
+def test_who_may_not_listen_beyond_this_machine_is_told_how_to_make_a_key() -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        listen("0.0.0.0", 0)  # noqa: S104  refused
+
+    assert "homeostat keys create" in refused.value.action
+
+
+def test_with_a_key_the_service_may_listen_beyond_this_machine(project: Project) -> None:
+    wishes = Wishes(host="0.0.0.0", port=0)  # noqa: S104  every request is asked for its key
+    with project.database.write() as connection:
+        values = {"id": "k", "name": "clinic", "hash": "0" * 64, "scopes": "[]", "created_at": datetime.now(UTC)}
+        connection.execute(insert(keys).values(**values))
+
+    with open_listener(project, wishes) as listener:
+        assert listener.getsockname()[0] == "0.0.0.0"  # noqa: S104  as above
+
+
+def test_where_keys_are_required_the_service_may_listen_beyond_this_machine(
+    trained_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOMEOSTAT_SERVING__AUTHENTICATION", "required")
+
+    with open_project(trained_project) as project, open_listener(project, Wishes(host="0.0.0.0", port=0)) as listener:  # noqa: S104
+        assert listener.getsockname()[0] == "0.0.0.0"  # noqa: S104  as above
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost"])
@@ -170,7 +193,7 @@ def test_a_port_that_is_taken_is_refused_by_name(trained_project: Path) -> None:
         port = taken.getsockname()[1]
 
         with pytest.raises(SettingsInvalid, match=f"127.0.0.1:{port}"):
-            run(trained_project, port=port)
+            run(trained_project, Wishes(port=port))
 
 
 def test_a_project_without_a_release_is_served_but_not_ready(

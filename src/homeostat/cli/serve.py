@@ -5,35 +5,70 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from homeostat.cli import project_option
-from homeostat.web.server import run
+from homeostat.project import read_settings
+from homeostat.web.listening import Wishes
 
 STOP_S = 60
+FILE = click.Path(path_type=Path, dir_okay=False)
+SERVING_OPTIONS = (
+    click.option("--host", help="Beyond this machine only with keys.  [default: settings]"),
+    click.option("--port", type=click.IntRange(0, 65535), help="0 is any free port.  [default: settings]"),
+    click.option("--workers", type=click.IntRange(1, 64), help="Processes that answer.  [default: settings]"),
+    click.option("--certfile", type=FILE, help="A TLS certificate chain.  [default: settings]"),
+    click.option("--keyfile", type=FILE, help="Its private key.  [default: settings]"),
+)
 
 
-def address_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add `--host` and `--port`."""
-    command = click.option("--port", type=click.IntRange(0, 65535), help="0 is any free port.  [default: settings]")(
-        command
-    )
-    return click.option("--host", help="A loopback address.  [default: settings]")(command)
+def serving_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what may differ from the settings."""
+    for option in reversed(SERVING_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command("serve")
-@address_options
+@serving_options
 @project_option
 @click.option("--until-stdin-closes", is_flag=True, hidden=True, help="End with the process that started this one.")
-def serve_command(host: str | None, port: int | None, folder: Path, *, until_stdin_closes: bool) -> None:
-    """Answer requests with the release in production, and follow every promotion. Prints the address."""
+@click.option("--listen-fd", type=int, hidden=True, help="Be a worker: answer on this open socket.")
+@click.option("--place", type=int, hidden=True, help="The number of this worker.")
+@click.option("--only-if-ready", is_flag=True, hidden=True, help="End if no release passes its checks.")
+def serve_command(
+    folder: Path,
+    workers: int | None,
+    listen_fd: int | None,
+    place: int | None,
+    *,
+    until_stdin_closes: bool,
+    only_if_ready: bool,
+    **wishes: Any,  # Any: click hands over by name what `Wishes` declares
+) -> None:
+    """Answer requests with the release in production, and follow every promotion. Prints the address.
+
+    With several workers, SIGHUP replaces them one by one, and no request fails.
+    """
     if until_stdin_closes:
         threading.Thread(target=drain_at_end_of_input, daemon=True).start()
-    sys.exit(run(folder, host=host, port=port))
+    if listen_fd is not None and place is not None:
+        from homeostat.web.server import run_worker  # noqa: PLC0415  only what the process needs: it starts in 1 s
+
+        sys.exit(run_worker(folder, Wishes(**wishes), listen_fd=listen_fd, place=place, only_if_ready=only_if_ready))
+    n_workers = workers or read_settings(folder).serving.workers
+    if n_workers > 1:
+        from homeostat.web import supervisor  # noqa: PLC0415  as above
+
+        sys.exit(supervisor.run(folder, Wishes(**wishes), n_workers=n_workers))
+    from homeostat.web import server  # noqa: PLC0415  as above
+
+    sys.exit(server.run(folder, Wishes(**wishes)))
 
 
 def drain_at_end_of_input() -> None:
@@ -45,14 +80,14 @@ def drain_at_end_of_input() -> None:
 
 
 @click.command("up")
-@address_options
+@serving_options
 @project_option
-def up_command(host: str | None, port: int | None, folder: Path) -> None:
+def up_command(folder: Path, **options: object) -> None:
     """Run everything: the service and the loop. SIGTERM or Ctrl-C stops both; requests under way are finished."""
     from homeostat.cli.loop import run_loop  # noqa: PLC0415  `serve` must not import what trains
     from homeostat.project import open_project  # noqa: PLC0415  as above
 
-    with service(folder, host, port) as child:
+    with service(folder, options) as child:
         with open_project(folder) as project:
             run_loop(project, keep_going=lambda: child.poll() is None)
         ended = child.poll()
@@ -62,11 +97,11 @@ def up_command(host: str | None, port: int | None, folder: Path) -> None:
 
 
 @contextmanager
-def service(folder: Path, host: str | None, port: int | None) -> Iterator[subprocess.Popen[bytes]]:
+def service(folder: Path, options: Mapping[str, object]) -> Iterator[subprocess.Popen[bytes]]:
     """Run `homeostat serve` in a process of its own, and end it with this one."""
     command = [sys.executable, "-m", "homeostat", "serve", "--until-stdin-closes", "--project", str(folder)]
-    command += ["--host", host] if host else []
-    command += ["--port", str(port)] if port is not None else []
+    for name, value in options.items():
+        command += [f"--{name}", str(value)] if value is not None else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:  # noqa: S603  our own
         try:
             yield child

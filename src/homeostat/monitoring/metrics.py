@@ -1,14 +1,34 @@
 """What Prometheus is told: the name, the labels and the meaning of every metric.
 
 Not here: when one is counted (`web`), or any alarm. https://prometheus.io/docs/practices/naming/
+
+Several workers count in files of a folder that they share; whichever is asked adds them all up. A worker that took the
+place of a dead one counts on where that one stopped, so that no counter ever falls.
+https://prometheus.github.io/client_python/multiprocess/
 """
 
+import math
+import os
+import threading
 from collections.abc import Container, Mapping
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
+# Where the workers' files are. prometheus_client reads it when it is imported, and the supervisor sets it before that.
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+STATM = Path("/proc/self/statm")
 # Seconds. A row takes a few milliseconds with its sync of the disk, and tenths of one without.
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+def count_as(place: int) -> None:
+    """Count in the shared files of one place from now on; to be called before the first `Metrics` is made.
+
+    No two living processes may have the same place. The folder is that of PROMETHEUS_MULTIPROC_DIR.
+    """
+    values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]  # the library types no function here
 
 
 class Metrics:
@@ -16,7 +36,14 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        # What is asked for: the folder of all workers if there is one, else what this process counts.
+        self._shown = CollectorRegistry() if SHARED in os.environ else self.registry
+        if SHARED in os.environ:
+            MultiProcessCollector(self._shown)  # type: ignore[no-untyped-call]  # as above
+        else:
+            ProcessCollector(registry=self.registry)
+        self._rendering = threading.Lock()
+        self._answering: tuple[str, str] | None = None
         self.requests = Counter(
             "homeostat_http_requests_total",
             "Requests answered, by route and status code.",
@@ -57,8 +84,41 @@ class Metrics:
             registry=self.registry,
             buckets=LATENCY_BUCKETS,
         )
-        self.pending = Gauge("homeostat_log_pending_rows", "Rows that wait for their commit.", registry=self.registry)
-        self.release = Info("homeostat_release", "The release that answers, by digest.", registry=self.registry)
+        self.pending = Gauge(
+            "homeostat_log_pending_rows",
+            "Rows that wait for their commit.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.durability = Gauge(
+            "homeostat_log_durability_info",
+            "1 for what an answered row survives.",
+            ["level"],
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.in_progress = Gauge(
+            "homeostat_http_requests_in_progress",
+            "Requests under way.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.workers = Gauge(
+            "homeostat_workers", "Processes that answer.", registry=self.registry, multiprocess_mode="livesum"
+        )
+        self.memory = Gauge(
+            "homeostat_worker_resident_memory_bytes",
+            "Resident memory of each worker.",
+            registry=self.registry,
+            multiprocess_mode="liveall",
+        )
+        self.release = Gauge(
+            "homeostat_release_info",
+            "Workers that answer with a release, by its digest and the epoch of its promotion.",
+            ["digest", "epoch"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self.swaps = Counter(
             "homeostat_release_swaps_total", "Releases that began to answer in this process.", registry=self.registry
         )
@@ -72,6 +132,7 @@ class Metrics:
             "homeostat_drift_score",
             "Drifted features / features at the latest check, 0 to 1; NaN before the first.",
             registry=self.registry,
+            multiprocess_mode="mostrecent",
         )
 
     def count_violations(self, found: Mapping[tuple[str, str], int], columns: Container[str]) -> None:
@@ -82,6 +143,25 @@ class Metrics:
         for (column, rule), n_values in found.items():
             self.violations.labels(column if column in columns else "", rule).inc(n_values)
 
+    def show_release(self, digest: str, epoch: int) -> None:
+        """Note which release this process answers with; the one before counts one worker less."""
+        answering = digest, str(epoch)
+        if answering == self._answering:
+            return
+        if self._answering is not None:
+            self.release.labels(*self._answering).set(0)  # not removed: shared files forget nothing
+        self.release.labels(*answering).set(1)
+        self._answering = answering
+
     def render(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Return all metrics in Prometheus' text format: of this process, or of all workers if there are several."""
+        with self._rendering:
+            return generate_latest(self._shown)
+
+
+def resident_memory_bytes() -> float:
+    """Return how much memory this process holds; NaN where the system has no /proc."""
+    try:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        return math.nan

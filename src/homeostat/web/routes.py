@@ -107,7 +107,7 @@ def add_health(app: FastAPI, worker: Worker) -> None:
         with suppress(SQLAlchemyError):  # a database that is away is the moment at which metrics are wanted most
             check = await ask(worker, latest_drift_check)
             worker.metrics.drift_score.set(check["score"] if check else math.nan)
-        worker.metrics.pending.set(worker.log.pending_rows)
+        worker.observe()
         return Response(await asyncio.to_thread(worker.metrics.render), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -1,22 +1,24 @@
-"""The process that listens: where it may listen, how it stops, and with which code it exits.
+"""The process that answers: how it stops without losing a request, and with which code it exits.
 
-Not here: routes (`web.app`).
+Not here: routes (`web.app`), where it may listen (`web.listening`), or several of them (`web.supervisor`).
 """
 
 import asyncio
-import ipaddress
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from types import FrameType
 
 import click
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from homeostat.errors import SettingsInvalid
+from homeostat.monitoring.metrics import count_as
 from homeostat.project import Project, open_project
 from homeostat.web.app import create_app, put_in_front
+from homeostat.web.listening import Certificate, Wishes, address_of, find_certificate, open_listener
 from homeostat.web.worker import Worker
 
 # The disk failed under the log: whether the last rows are kept is unknown, and only a new start may write again.
@@ -25,22 +27,41 @@ EXIT_LOG_FAILED = os.EX_IOERR  # 74, "error while doing I/O on some file" (sysex
 # is lost on the way.
 KEEP_ALIVE_S = 75
 DRAIN_S = 30
+# After the last connection was accepted: the time that its request may take to arrive.
+SETTLE_S = 0.25
+CLOSE = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
-    """A server that says once where it listens, and drains when it is told to stop or when its log fails."""
+    """A server that says once where it listens, and drains when it is told to stop or when its log fails.
 
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+    SIGTERM: not ready at once; for `grace_s` requests are still taken, and each answer asks its sender to close the
+    connection; then the listener and idle connections are closed and requests under way are finished. SIGINT leaves
+    out the grace.
+    """
+
+    def __init__(self, config: uvicorn.Config, worker: Worker, *, only_if_ready: bool = False) -> None:
         super().__init__(config)
         self.worker = worker
+        self.only_if_ready = only_if_ready
+        self.unready: list[str] = []
+        self._grace_ends_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the application, listen, and print the address: from then on requests are answered."""
-        await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            click.echo(f"http://{shown}:{port}")
+        await super().startup(sockets=[])  # the application alone: a worker that is not ready must take no request
+        if self.only_if_ready and (obstacles := self.worker.find_obstacles()):
+            self.unready = obstacles
+            self.should_exit = True
+            return
+        self.worker.observe()
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            self.servers.append(await loop.create_server(self._accept, sock=listener, ssl=self.config.ssl))
+            click.echo(address_of(listener, tls=self.config.is_ssl))
+
+    def _accept(self) -> asyncio.Protocol:
+        return HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def main_loop(self) -> None:
         """Serve until a signal, or until the log fails."""
@@ -52,35 +73,71 @@ class Server(uvicorn.Server):
         await self.worker.log.failed.wait()
         self.should_exit = True
 
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop; called ten times a second."""
+        if self._grace_ends_at is not None and time.monotonic() >= self._grace_ends_at:
+            self.should_exit = True
+        self.worker.metrics.in_progress.set(len(self.server_state.tasks))
+        self.worker.observe()
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is uvicorn's
         """Stop on SIGTERM and SIGINT; a second SIGINT does not wait for open requests."""
         # Not uvicorn's own: it raises the signal again after the drain, and the exit code would be 143, not 0.
         self.worker.drain()
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
-        self.should_exit = True
+        self._ask_to_close()
+        if sig == signal.SIGINT:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+        elif self._grace_ends_at is None:
+            self._grace_ends_at = time.monotonic() + self.worker.project.settings.serving.grace_s
+
+    def _ask_to_close(self) -> None:
+        # uvicorn puts these headers before the application's; the list that is used now is also that of every request
+        # under way, the other is where the next one comes from.
+        for headers in (self.server_state.default_headers, self.config.encoded_headers):
+            if CLOSE not in headers:
+                headers.append(CLOSE)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, answer what was accepted, finish, and close the application."""
+        self._ask_to_close()
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(SETTLE_S)
+        await super().shutdown(sockets)
 
 
-def run(folder: Path, *, host: str | None = None, port: int | None = None) -> int:
+def run(folder: Path, wishes: Wishes) -> int:
     """Serve the project in a folder until told to stop, and return the exit code: 0, or 74 if the log failed.
 
-    Prints one line, the address, once requests are answered. Port 0 is any free one; None is what the settings say.
+    Prints one line, the address, once requests are answered.
 
     Raises
     ------
     SettingsInvalid
-        The address is not one of this machine's own, or is taken.
+        The address or the certificate cannot be used.
     """
     with open_project(folder) as project:
-        serving = project.settings.serving
-        with listen(host or serving.host, serving.port if port is None else port) as listener:
-            return serve(project, listener)
+        certificate = find_certificate(project, wishes)
+        with open_listener(project, wishes) as listener:
+            return serve(build_server(project, certificate), listener)
 
 
-def serve(project: Project, listener: socket.socket) -> int:
-    """Serve a project on an open socket until told to stop, and return the exit code."""
-    server = build_server(project)
+def run_worker(folder: Path, wishes: Wishes, *, listen_fd: int, place: int, only_if_ready: bool) -> int:
+    """Serve as `run` does, as one of several: on a socket that is open already, counting in files of its own."""
+    count_as(place)
+    with open_project(folder) as project, socket.socket(fileno=listen_fd) as listener:
+        certificate = find_certificate(project, wishes)
+        return serve(build_server(project, certificate, only_if_ready=only_if_ready), listener)
+
+
+def serve(server: Server, listener: socket.socket) -> int:
+    """Answer on an open socket until told to stop, and return the exit code."""
     server.run(sockets=[listener])
+    if server.unready:
+        click.echo(f"not ready: {'; '.join(server.unready)}", err=True)
+        return os.EX_UNAVAILABLE
     failure = server.worker.log.failure
     if failure is None:
         return os.EX_OK
@@ -88,7 +145,7 @@ def serve(project: Project, listener: socket.socket) -> int:
     return EXIT_LOG_FAILED
 
 
-def build_server(project: Project) -> Server:
+def build_server(project: Project, certificate: Certificate | None = None, *, only_if_ready: bool = False) -> Server:
     """Return the server of a project, not running yet."""
     app = create_app(project)
     config = uvicorn.Config(
@@ -102,40 +159,8 @@ def build_server(project: Project) -> Server:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
+        ssl_certfile=None if certificate is None else certificate.certfile,
+        ssl_keyfile=None if certificate is None else certificate.keyfile,
     )
-    return Server(config, app.state.worker)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket on a loopback address.
-
-    Raises
-    ------
-    SettingsInvalid
-        The address is not a loopback address, or is taken.
-    """
-    if not is_loopback(host):
-        raise SettingsInvalid(
-            problem=f"serving.host is {host!r}",
-            expected="127.0.0.1, ::1 or localhost: without keys, the service answers this machine only",
-            action="set serving.host to 127.0.0.1, and put a proxy that asks for credentials in front",
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise SettingsInvalid(
-            problem=f"{host}:{port} cannot be listened on: {error.strerror}",
-            expected="a free port",
-            action="stop what listens there, or choose another with serving.port (0 is any free one)",
-        ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address reaches this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    config.load()  # now, not in the event loop: a signal that comes early finds everything there
+    return Server(config, app.state.worker, only_if_ready=only_if_ready)

@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from homeostat.deployment.serving import Follower, LiveRelease, Refusal
 from homeostat.errors import ReleaseMissing
-from homeostat.monitoring.metrics import Metrics
+from homeostat.monitoring.metrics import Metrics, resident_memory_bytes
 from homeostat.monitoring.predictions import PredictionLog
 from homeostat.project import Project
 from homeostat.records import Label
@@ -82,8 +82,16 @@ class Worker:
         }
         return [obstacle for obstacle, holds in obstacles.items() if holds]
 
-    def _count_swap(self, live: LiveRelease) -> None:
-        self.metrics.release.info({"digest": live.digest, "epoch": str(live.promotion.epoch)})
+    def observe(self) -> None:
+        """Measure what is a state rather than an event; the server calls this ten times a second, in its event loop."""
+        self.metrics.workers.set(1)
+        self.metrics.memory.set(resident_memory_bytes())
+        self.metrics.durability.labels(self.project.settings.serving.durability).set(1)
+        self.metrics.pending.set(self.log.pending_rows)
+        if (live := self.follower.live) is not None:
+            self.metrics.show_release(live.digest, live.promotion.epoch)
+
+    def _count_swap(self, _: LiveRelease) -> None:
         self.metrics.swaps.inc()
 
     def _count_refusal(self, refusal: Refusal) -> None:
