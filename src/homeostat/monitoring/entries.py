@@ -53,8 +53,10 @@ def new_prediction_ids(n_rows: int, microseconds: int) -> list[str]:
     start = f"{millis[:8]}-{millis[8:]}-7"
     # 20 digits for each row, of which 19 are used. Not uuid.UUID: it takes three times as long.
     digits = os.urandom(10 * n_rows).hex()
-    parts = (digits[at : at + 19] for at in range(0, 20 * n_rows, 20))
-    return [f"{start}{part[:3]}-{VARIANTS[part[3]]}{part[4:7]}-{part[7:]}" for part in parts]
+    return [
+        f"{start}{digits[at : at + 3]}-{VARIANTS[digits[at + 3]]}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}"
+        for at in range(0, 20 * n_rows, 20)
+    ]
 
 
 def to_microseconds(moment: datetime) -> int:

@@ -9,13 +9,14 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from homeostat.errors import Overloaded
+from homeostat.web.access import OPEN, ROUTES
 from homeostat.web.problems import problem_of, send_problem
 from homeostat.web.worker import Worker
 
 # The route of every request that no route answers: paths are the sender's, and each would be a series of its own.
 NO_ROUTE = "none"
 # Answered however many requests are under way: who asks wants to know just that.
-ALWAYS = frozenset({"/livez", "/readyz", "/metrics", "/ping", "/v2/health/live", "/v2/health/ready"})
+ALWAYS = frozenset({"/metrics", *(route for route, openers in ROUTES.items() if openers is OPEN)})
 
 
 class Admission:

@@ -7,14 +7,13 @@ Not here: the form of a request or of its answer (`web.predict`, `web.open_infer
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from homeostat.deployment.serving import LiveRelease
-from homeostat.monitoring.entries import Line, label_to_text, new_prediction_ids, to_microseconds
+from homeostat.monitoring.entries import Line, label_to_text, new_prediction_ids
 from homeostat.records import Json, Label, Schema, Violation
 from homeostat.training.scoring import POSITIVE_FROM
 from homeostat.validation.checks import check_row
@@ -66,13 +65,13 @@ class Judged(NamedTuple):
         return self._replace(results=[r for r in self.results if isinstance(r, Refused)], predicted=())
 
 
-def judge_rows(rows: Sequence[SentRow], live: LiveRelease, *, now: datetime) -> Judged:
-    """Return what becomes of rows that came in at `now`, each a mapping of column names to plain values."""
-    return judge_cells([live.decoder.convert_row(row) for row in rows], rows.__getitem__, live, now=now)
+def judge_rows(rows: Sequence[SentRow], live: LiveRelease, *, received_at: int) -> Judged:
+    """Return what becomes of rows, each a mapping of column names to plain values; see `judge_cells`."""
+    return judge_cells([live.decoder.convert_row(row) for row in rows], rows.__getitem__, live, received_at=received_at)
 
 
 def judge_cells(
-    found: Sequence[Cells | None], sent: Callable[[int], SentRow], live: LiveRelease, *, now: datetime
+    found: Sequence[Cells | None], sent: Callable[[int], SentRow], live: LiveRelease, *, received_at: int
 ) -> Judged:
     """Return what becomes of decoded rows.
 
@@ -84,8 +83,8 @@ def judge_cells(
         Returns the row at a place as it was sent; called for the rows without cells only.
     live
         The release that answers.
-    now
-        When they came in.
+    received_at
+        When they came in, in microseconds since 1970 UTC.
     """
     if None in found:
         cells, reasons = ask_rules(found, sent, live.schema)
@@ -98,10 +97,10 @@ def judge_cells(
         reasons |= {at: [NO_ANSWER] for at, p in zip(places, probabilities, strict=True) if not math.isfinite(p)}
         answered = [row for row, p in zip(answered, probabilities, strict=True) if math.isfinite(p)]
         probabilities = [p for p in probabilities if math.isfinite(p)]
-    results, predicted = answer_rows(answered, probabilities, live, now=now)
+    results, predicted = answer_rows(answered, probabilities, live, received_at=received_at)
     if not reasons:
         return Judged(results, predicted, ())
-    return merge(results, predicted, reasons, sent, n_rows=len(cells), now=now)
+    return merge(results, predicted, reasons, sent, n_rows=len(cells), received_at=received_at)
 
 
 def ask_rules(
@@ -126,12 +125,12 @@ def score(rows: Sequence[Cells], live: LiveRelease) -> list[float]:
 
 
 def answer_rows(
-    rows: Sequence[Cells], probabilities: Sequence[float], live: LiveRelease, *, now: datetime
+    rows: Sequence[Cells], probabilities: Sequence[float], live: LiveRelease, *, received_at: int
 ) -> tuple[list[Answer | Refused], list[Line]]:
     """Return the answer and the line of each accepted row."""
     labels = live.schema.target.negative, live.schema.target.positive
     texts = label_to_text(labels[0]), label_to_text(labels[1])
-    received_at, release, encode = to_microseconds(now), live.digest, live.decoder.encode_row
+    release, encode = live.digest, live.decoder.encode_row
     results: list[Answer | Refused] = []
     lines: list[Line] = []
     ids = new_prediction_ids(len(rows), received_at)
@@ -149,13 +148,12 @@ def merge(
     sent: Callable[[int], SentRow],
     *,
     n_rows: int,
-    now: datetime,
+    received_at: int,
 ) -> Judged:
     """Return the answers with the refused rows in their places."""
     refused = {at: [violation_to_json(violation) for violation in found] for at, found in reasons.items()}
     rest = iter(answers)
     results = [Refused(refused[place]) if place in refused else next(rest) for place in range(n_rows)]
-    received_at = to_microseconds(now)
     lines = [
         (received_at, msgspec.json.encode(sent(place)), msgspec.json.encode(violations))
         for place, violations in sorted(refused.items())

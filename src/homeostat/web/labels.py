@@ -4,9 +4,10 @@ Not here: which outcome counts (`monitoring.labels`).
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from homeostat.monitoring.labels import LabelItem, LabelOutcome, LabelStatus, wr
 from homeostat.monitoring.predictions import busy
 from homeostat.project import Project
 from homeostat.records import Json, Target
+from homeostat.store.tables import EPOCH
 from homeostat.web.bodies import decode_json, receive_body, show
 from homeostat.web.endpoint import JSON, REPLAYED, Sent, claim_of, sender_of
 from homeostat.web.openapi import describe_labels
@@ -56,7 +58,7 @@ def add_labels(app: FastAPI, worker: Worker) -> None:
         body = await receive_body(request.receive, headers, limit_bytes=limits.max_body_bytes)
         if body is None:
             raise ClientDisconnect
-        sent = Sent(body, headers, {}, limits.max_rows, datetime.now(UTC))
+        sent = Sent(body, headers, {}, limits.max_rows, time.time_ns() // 1000)
         claim = claim_of(sent, request.scope, remember_s=limits.idempotency_s)
         items, single = parse_labels(decode_json(body), max_items=limits.max_rows)
         answer = await keep(Outcomes(items, sender_of(request.scope), sent.received_at, claim, single), worker)
@@ -71,7 +73,7 @@ class Outcomes:
 
     items: Sequence[LabelItem]
     source: str
-    received_at: datetime
+    received_at: int
     claim: Claim | None
     single: bool
 
@@ -131,7 +133,8 @@ def write(sent: Outcomes, project: Project) -> tuple[Answered, Sequence[LabelOut
         earlier = find_answer(connection, sent.claim) if sent.claim else None
         if earlier is not None:
             return earlier._replace(headers={**earlier.headers, **REPLAYED}), ()
-        outcomes = write_labels(connection, sent.items, target=target, source=sent.source, now=sent.received_at)
+        received_at = EPOCH + timedelta(microseconds=sent.received_at)
+        outcomes = write_labels(connection, sent.items, target=target, source=sent.source, now=received_at)
         answer = answer_one(outcomes[0], target) if sent.single else answer_many(outcomes)
         if sent.claim is not None:
             keep_answer(connection, sent.claim, answer)

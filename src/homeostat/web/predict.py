@@ -32,13 +32,13 @@ def judge_predict(sent: Sent, live: LiveRelease) -> Reply:
     """
     cells = live.decoder.decode_row(sent.body)
     if cells is not None:
-        return reply_to_row(judge_cells([cells], never_asked, live, now=sent.received_at))
+        return reply_to_row(judge_cells([cells], never_asked, live, received_at=sent.received_at))
     batch = live.decoder.decode_batch(sent.body)
     if batch is None:
         return judge_document(sent, live)
     require_at_most(sent.max_rows, len(batch))
     read_again = cache(lambda: parse_batch(decode_json(sent.body), live.schema, max_rows=sent.max_rows) or ())
-    return reply_to_batch(judge_cells(batch, lambda place: read_again()[place], live, now=sent.received_at))
+    return reply_to_batch(judge_cells(batch, lambda place: read_again()[place], live, received_at=sent.received_at))
 
 
 def never_asked(place: int) -> SentRow:
@@ -52,8 +52,8 @@ def judge_document(sent: Sent, live: LiveRelease) -> Reply:
     try:
         rows = parse_batch(document, live.schema, max_rows=sent.max_rows)
         if rows is None:
-            return reply_to_row(judge_rows([parse_row(document, "the body")], live, now=sent.received_at))
-        return reply_to_batch(judge_rows(rows, live, now=sent.received_at))
+            return reply_to_row(judge_rows([parse_row(document, "the body")], live, received_at=sent.received_at))
+        return reply_to_batch(judge_rows(rows, live, received_at=sent.received_at))
     except RecursionError as error:
         raise RequestInvalid(
             problem="the body is nested too deeply", expected="rows of plain values", action="send plain values"
