@@ -39,11 +39,20 @@ make_base() {
 	buildah commit --quiet --rm --format docker "$container" "$base" >/dev/null
 }
 
+# Prints one of pip's global settings, from the variable or the files. Not `pip config get`: it misses /etc/pip.conf
+# beside a file of the user's.
+pip_setting() {
+	local python=python3
+	# A system's Python often has no pip to ask.
+	[[ ! -x .venv/bin/python ]] || python=.venv/bin/python
+	"$python" -m pip config list 2>/dev/null | sed -nE "s/^(global|:env:)\.$1='(.*)'\$/\2/p" | head -n 1
+}
+
 # Writes pip.conf, and prints the options that lend it and its certificate to the build; prints nothing if there is none.
 lend_pip_settings() {
 	local certificate index
-	certificate=${PIP_CERT:-$(python3 -m pip config get global.cert 2>/dev/null || true)}
-	index=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || true)}
+	certificate=$(pip_setting cert)
+	index=$(pip_setting index-url)
 	[[ -z $certificate$index ]] && return
 	{
 		echo "[global]"
