@@ -58,7 +58,6 @@ soak: $(READY)
 		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py
 
 TARGET ?= serve
-export STORAGE_DRIVER ?= vfs
 
 container:
 	deploy/container/build.sh $(TARGET)

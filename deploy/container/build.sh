@@ -11,7 +11,7 @@ target=${1:-serve}
 base=$(sed -n 's/^FROM \(python:[^ ]*\) AS python$/\1/p' Dockerfile)
 suite=${base##*-}
 # chroot: works inside another container too, and needs no runtime to build.
-export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
