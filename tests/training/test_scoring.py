@@ -1,6 +1,10 @@
 """Answering with a graph: one input layout, any number of rows, any number of threads."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,3 +67,11 @@ def test_several_threads_get_the_same_bits(graph: Graph) -> None:
         answers = list(pool.map(lambda _: graph.score(COLUMNS).tobytes(), range(200)))
 
     assert len(set(answers)) == 1
+
+
+def test_opening_a_graph_leaves_no_trace_in_the_home_folder(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    script = "import homeostat.training.scoring"
+    subprocess.run([sys.executable, "-c", script], check=True, env={**environment, "HOME": str(tmp_path)})
+
+    assert list(tmp_path.rglob("*")) == []
