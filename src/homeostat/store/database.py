@@ -4,7 +4,7 @@ Not here: any table or query. The differences between database engines end in th
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
@@ -29,6 +29,12 @@ SYNCHRONOUS: dict[Durability, str] = {"power-safe": "FULL", "process-safe": "NOR
 BUSY_TIMEOUT_MS = 30_000
 # Below every limit on bound parameters.
 LINES_PER_STATEMENT = 100
+# The log file is cut back to this size when its pages are in the database: a long reader may have let it grow.
+WAL_LIMIT_BYTES = 32 * 2**20
+# Free pages are used for new rows. Only those beyond a tenth of the file go back to the disk, or the retention of each
+# hour would shrink a file that the next hour lets grow again.
+SPARE_SHARE = 0.1
+INCREMENTAL = 2  # https://www.sqlite.org/pragma.html#pragma_auto_vacuum
 # Nothing was written and the file is whole: the caller may try again. Any other error means that nobody knows what the
 # disk holds; after a failed sync the next one may claim success for bytes that are gone (fsyncgate).
 # https://www.sqlite.org/rescode.html
@@ -69,9 +75,13 @@ class Database:
         def configure(connection: Any, _record: Any) -> None:
             # SQLAlchemy begins the transactions itself (below): the driver must not begin any of its own.
             connection.isolation_level = None
+            connection.execute(f"PRAGMA busy_timeout={self._busy_timeout_ms}")  # first: the next may have to wait
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                # Only in a new file: in any other it either does nothing or waits for whoever writes.
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             for pragma in (
-                f"busy_timeout={self._busy_timeout_ms}",  # first: the next one may have to wait already
                 "journal_mode=WAL",
+                f"journal_size_limit={WAL_LIMIT_BYTES}",
                 f"synchronous={synchronous}",
                 "foreign_keys=ON",
             ):
@@ -120,6 +130,28 @@ class Database:
         if self._lock_file is None:
             return nullcontext()
         return hold_turn(self._lock_file, timeout_s=self._busy_timeout_ms / 1000)
+
+    def give_back(self, n_pages: int) -> bool:
+        """Return up to so many free pages of the file to the disk, and whether there were any to return.
+
+        A file of the time before this was done has no map of its pages: it keeps them, and uses them for new rows.
+        """
+        with self.write() as connection:
+            free, pages, mode = (
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("freelist_count", "page_count", "auto_vacuum")
+            )
+            surplus = min(n_pages, int(free - SPARE_SHARE * pages)) if mode == INCREMENTAL else 0
+            for _ in range(surplus):
+                # One at a time: Python's driver makes one step of this statement, and a step is a page.
+                connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+        return surplus > 0
+
+    def checkpoint(self) -> None:
+        """Copy what the write-ahead log holds into the file as far as no reader is in the way."""
+        # PASSIVE: the others wait for readers, and the writers would wait for them.
+        with closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Close every pooled connection."""
