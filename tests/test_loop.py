@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +137,15 @@ def test_an_idle_turn_leaves_nothing_but_its_lease(project: Project) -> None:
     run_out(project)
 
     assert (len(events(project)), len(cycles(project))) == before
+
+
+def test_rows_that_are_checked_go_after_their_period_and_the_others_wait(project: Project, cohort: Cohort) -> None:
+    send(project, ordinary(cohort, 250), n_labelled=250)
+
+    done = advance(project, now=datetime.now(UTC) + timedelta(days=800))
+
+    assert done.idle
+    assert [event.payload for event in events(project, "retention_ran")] == [{"labels": 200, "predictions": 200}]
 
 
 # --- drift --------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from homeostat.deployment.registry import (
 from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
 from homeostat.monitoring.drift_checks import change_point, list_drift_checks
 from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch, window_is_complete
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion
@@ -291,7 +292,7 @@ def describe_step(cycle: Cycle, step: str, left: Json) -> tuple[str, str | None]
 
 
 def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
-    """Check the new windows, hear the triggers, decide, and open a cycle if the policy grants it."""
+    """Check the new windows, delete what is too old, hear the triggers, decide, and open a cycle if that is granted."""
     with project.database.read() as connection:
         promotion = current_promotion(connection)
     if promotion is None:
@@ -301,6 +302,8 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
         # Opened only now: verifying every byte of a large release each second would keep a core busy.
         release = open_release(find_release(promotion.release, project.blobs))
         watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=now)
+    # After the watch, so that what it has looked at may go; before the decision, so that this rests on what is left.
+    cleared = clear_expired(project.database, periods_of(project.settings), lease=lease, now=now)
     # Gathered before the write transaction: the log's writers would wait for it.
     with project.database.read() as connection:
         decision = consider(connection, project, promotion, now=now)
@@ -310,7 +313,7 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
         if decision.action == "retrain":
             trigger = str(decision.trigger)
             open_cycle(connection, trigger=trigger, reason=decision.sentence, step=ORDER[0], now=now)
-    return Advance(decision.sentence, idle=decision.action != "retrain", decision=decision)
+    return Advance(decision.sentence, idle=cleared and decision.action != "retrain", decision=decision)
 
 
 def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:

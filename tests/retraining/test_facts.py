@@ -7,6 +7,7 @@ import pytest
 
 from homeostat.monitoring.drift_checks import append_check
 from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.project import Project
 from homeostat.records import Json, Promotion, Row
 from homeostat.retraining.cycles import close_cycle, find_open_cycle, open_cycle
@@ -107,6 +108,39 @@ def test_without_a_drift_only_rows_of_this_watch_judge(clinic: Project, champion
     ids = send(clinic, 100)
 
     assert min(judges(clinic, champion)) >= ids[0]
+
+
+def expire(project: Project) -> None:
+    """Delete every row that the loop has done with."""
+    now = NOW + timedelta(days=10_000)
+    assert clear_expired(project.database, periods_of(project.settings), lease=own_lease(project.database), now=now)
+
+
+def test_labels_that_went_with_their_rows_are_still_new(clinic: Project, champion: Promotion) -> None:
+    send(clinic, 20, epoch=0)
+    expire(clinic)
+    send(clinic, 10)
+
+    assert facts(clinic, champion).n_new_labels == 30
+
+
+def test_of_the_rows_since_the_change_point_those_that_are_left_judge(clinic: Project, champion: Promotion) -> None:
+    ids = send(clinic, 250)
+    check(clinic, [False, False, True, True])
+    before = judges(clinic, champion)
+
+    expire(clinic)
+
+    assert judges(clinic, champion) == {i: label for i, label in before.items() if i >= ids[200]}
+
+
+def test_where_no_row_of_the_watch_is_left_nobody_judges(clinic: Project, champion: Promotion) -> None:
+    send(clinic, 100)
+    check(clinic, [True, True])
+
+    expire(clinic)
+
+    assert judges(clinic, champion) == {}
 
 
 def test_before_any_row_nobody_judges(clinic: Project, champion: Promotion) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.store.database import Database, is_refusal, lock_file
@@ -88,6 +88,13 @@ def test_who_gave_up_does_not_hold_the_turn_that_comes_late(url: str, hasty: Dat
 def test_reads_take_no_turn(url: str, hasty: Database) -> None:
     with held_by_a_process(url), hasty.read() as connection:
         assert connection.execute(leases.select()).all() == []
+
+
+def test_a_database_is_opened_and_read_while_another_process_writes(url: str, database: Database) -> None:
+    write(database)
+
+    with held_by_a_process(url), Database(url, busy_timeout_ms=200) as opened, opened.read() as connection:
+        assert connection.scalars(select(leases.c.name)).all() == ["mine"]
 
 
 def test_a_write_within_a_write_is_refused_and_the_outer_one_kept(hasty: Database) -> None:

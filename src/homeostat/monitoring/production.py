@@ -17,7 +17,7 @@ from homeostat.errors import SourceUnreadable
 from homeostat.records import Columns, Json, Row, Schema
 from homeostat.store.database import Database
 from homeostat.store.leases import Lease, require_lease
-from homeostat.store.tables import labels, predictions
+from homeostat.store.tables import labels, predictions, retention
 from homeostat.validation.checks import check_row
 from homeostat.validation.schema import is_label
 
@@ -39,9 +39,7 @@ def stamp_rows(database: Database, *, lease: Lease, epoch: int) -> int:
             fresh = connection.scalars(query.limit(STAMP_BLOCK)).all()
             if not fresh:
                 return stamped
-            # "is not null" says nothing to the maximum, but lets SQLite find it at the end of a partial index.
-            stamped_before = predictions.c.observed_seq.is_not(None)
-            last = connection.scalar(select(func.max(predictions.c.observed_seq)).where(stamped_before)) or 0
+            last = last_stamped(connection)
             connection.execute(
                 update(predictions)
                 .where(predictions.c.seq == bindparam("which"))
@@ -49,6 +47,14 @@ def stamp_rows(database: Database, *, lease: Lease, epoch: int) -> int:
                 [{"which": seq, "place": last + place} for place, seq in enumerate(fresh, start=1)],
             )
         stamped += len(fresh)
+
+
+def last_stamped(connection: Connection) -> int:
+    """Return the highest number that a row was ever given, 0 before the first; its row may be deleted since."""
+    # "is not null" says nothing to the maximum, but lets SQLite find it at the end of a partial index.
+    stamped = select(func.max(predictions.c.observed_seq)).where(predictions.c.observed_seq.is_not(None))
+    ends = (stamped, select(retention.c.last_seq))
+    return max(connection.scalar(end) or 0 for end in ends)
 
 
 def watched_range(connection: Connection, *, epoch: int) -> tuple[int, int] | None:
@@ -141,6 +147,11 @@ class LabelledProduction:
 def count_labels(connection: Connection) -> int:
     """Return how many predictions have a label."""
     return int(connection.scalar(select(func.count()).select_from(labels)) or 0)
+
+
+def count_labels_ever(connection: Connection) -> int:
+    """Return how many labels have ever arrived: those that were deleted since, with their predictions, count too."""
+    return count_labels(connection) + (connection.scalar(select(retention.c.labels)) or 0)
 
 
 def labelled_since(connection: Connection, *, first_seq: int) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from homeostat.data.snapshots import PRODUCTION, choose_side
 from homeostat.deployment.registry import find_registered
 from homeostat.monitoring.drift_checks import change_point, list_drift_checks
-from homeostat.monitoring.production import count_labels, labelled_since, watched_range
+from homeostat.monitoring.production import count_labels_ever, labelled_since, watched_range
 from homeostat.project import Project
 from homeostat.records import Json, Promotion
 from homeostat.retraining.cycles import HAND, list_cycles
@@ -34,7 +34,7 @@ def gather_facts(connection: Connection, project: Project, promotion: Promotion,
     return Facts(
         now=now,
         started_at=[cycle.started_at for cycle in list_cycles(connection) if cycle.trigger != HAND],
-        n_new_labels=count_labels(connection) - labels_seen(connection, promotion),
+        n_new_labels=count_labels_ever(connection) - labels_seen(connection, promotion),
         n_recent=len(judging),
         n_recent_rarer=min(positive, len(judging) - positive),
     )

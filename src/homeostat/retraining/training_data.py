@@ -24,7 +24,7 @@ from homeostat.data.snapshots import (
 from homeostat.data.sources import Source, as_cells, open_source, text_cells
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.errors import DataInsufficient, SourceUnreadable, TargetInvalid
-from homeostat.monitoring.production import LabelledProduction, count_labels, read_rows, watched_range
+from homeostat.monitoring.production import LabelledProduction, count_labels_ever, read_rows, watched_range
 from homeostat.project import Project
 from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
 from homeostat.validation.checks import check_table, require_columns
@@ -123,7 +123,7 @@ def take_snapshot(
         kept = production_part(old.rows) if reload_files else old.rows
         parts.append(Loaded(kept, {"kind": "snapshot", "name": old.digest, "rows": len(kept.labels)}))
     with project.database.read() as connection:
-        n_labels = count_labels(connection)
+        n_labels = count_labels_ever(connection)
     with suppress(SourceUnreadable):  # no labelled prediction yet, or none that the schema accepts
         production = LabelledProduction(project.database, schema)
         parts.append(load_source(production, schema, origin=PRODUCTION, **shares))

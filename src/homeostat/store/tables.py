@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, types
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -112,6 +112,18 @@ rejections = Table(
     Column("received_at", Instant, nullable=False),
     Column("row", LargeBinary, nullable=False),
     Column("violations", LargeBinary, nullable=False),
+)
+
+# One line: what the retention has deleted, where others must know of it. `last_seq` is the highest observed number of
+# the deleted predictions, `labels` how many labels went with them; `untold` counts what no event has told yet, as JSON.
+retention = Table(
+    "retention",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("ran_at", Instant),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("labels", BigInteger, nullable=False),
+    Column("untold", Text, nullable=False),
 )
 
 # What an Idempotency-Key was answered with. `body` is the SHA-256 of the request: the same key with another is refused.
