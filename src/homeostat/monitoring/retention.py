@@ -5,7 +5,6 @@ that it has not numbered, and rows of the watch under way that no drift check ha
 """
 
 import json
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +39,6 @@ LONGEST = timedelta(days=300_000)
 # Lines deleted, and pages given back to the disk, in one transaction: the log's writers wait for it.
 BLOCK = 1_000
 PAGES = 200
-# Between two steps, or the process that has just written would be the first to write again, and the service would wait.
-PAUSE_S = 0.02
 # Transactions in one turn of the loop: its lease must be renewed, and new windows be checked, in between.
 STEPS_PER_TURN = 200
 THE_LINE = 1
@@ -86,7 +83,6 @@ def clear_expired(
         if not delete_block(database, periods, lease=lease, now=now) and not database.give_back(PAGES):
             finish(database, lease=lease, now=now)
             return True
-        time.sleep(PAUSE_S)
     return False
 
 
