@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 
@@ -39,6 +39,9 @@ class Recording:
     acknowledged: Ledger
 
 
+Record = Callable[[str, int], Recording]
+
+
 @dataclass(frozen=True, slots=True)
 class Cuts:
     """What many cuts of one recording came to: entries acknowledged before the cuts, and those of them lost."""
@@ -49,11 +52,12 @@ class Cuts:
     n_cuts_with_loss: int
 
 
-def record_service(project: Path, *, durability: str, write_backs: int) -> Recording:
+def record_service(project: Path, *, durability: str, workers: int, write_backs: int) -> Recording:
     """Serve a project under load until the log was written back to the main file some times, then kill the service."""
     database = project / DATABASE
     log, before = project / "calls", read_files(database)
-    with serve(project, under=record(log), settings={"HOMEOSTAT_SERVING__DURABILITY": durability}) as serving:
+    settings = {"HOMEOSTAT_SERVING__DURABILITY": durability, "HOMEOSTAT_SERVING__WORKERS": str(workers)}
+    with serve(project, under=record(log), settings=settings) as serving:
         with Load(serving.address, seed=1) as load:
             for _ in range(write_backs):
                 wait_for_write_back(database)
@@ -97,7 +101,7 @@ def replay(recording: Recording) -> Iterator[tuple[Disk, Ledger]]:
         yield disk, acknowledged
 
 
-def cut_power(recording: Recording, scratch: Path, *, random: Random, n_cuts: int) -> Cuts:
+def cut_power(recording: Recording, *, scratch: Path, random: Random, n_cuts: int) -> Cuts:
     """Cut the power at random moments after the first acknowledgement, in every mode, and count what is lost."""
     first = next(place for place, (_, acknowledged) in enumerate(replay(recording)) if acknowledged.n_entries)
     places = Counter(random.choices(range(first, len(recording.moments)), k=n_cuts))
@@ -121,23 +125,27 @@ def reopen(files: dict[str, bytes], scratch: Path) -> Ledger:
 
 
 @pytest.fixture(scope="module")
-def record_durability(
-    trained_template: Path, tmp_path_factory: pytest.TempPathFactory, count: Count
-) -> Callable[[str], Recording]:
-    """Record a service of a durability, each only once."""
+def record_once(trained_template: Path, tmp_path_factory: pytest.TempPathFactory, count: Count) -> Record:
+    """Record a service of a durability and a number of workers, each only once."""
 
     @cache
-    def recorded(durability: str) -> Recording:
+    def recorded(durability: str, workers: int) -> Recording:
         project = tmp_path_factory.mktemp(durability).resolve() / "project"
         shutil.copytree(trained_template, project)
-        return record_service(project, durability=durability, write_backs=count(short=1, soak=3))
+        write_backs = count(short=1, soak=3)
+        return record_service(project, durability=durability, workers=workers, write_backs=write_backs)
 
     return recorded
 
 
-@pytest.fixture(scope="module", params=["power-safe", "process-safe"])
-def recording(request: pytest.FixtureRequest, record_durability: Callable[[str], Recording]) -> Recording:
-    return record_durability(request.param)
+@pytest.fixture(scope="module", params=[("power-safe", 1), ("power-safe", 2), ("process-safe", 1)], ids=str)
+def recording(request: pytest.FixtureRequest, record_once: Record) -> Recording:
+    return record_once(*request.param)
+
+
+@pytest.fixture
+def cut(tmp_path: Path, random: Random, count: Count) -> Callable[[Recording], Cuts]:
+    return partial(cut_power, scratch=tmp_path, random=random, n_cuts=count(short=60, soak=1000))
 
 
 # --- the harness --------------------------------------------------------------------------------------------------
@@ -160,22 +168,26 @@ def test_the_recording_holds_every_answer_that_the_clients_have_read(recording: 
 # --- the promise --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_no_acknowledged_row_or_outcome_is_lost_when_the_power_is_cut(
-    record_durability: Callable[[str], Recording], tmp_path: Path, random: Random, count: Count, tell: Tell
+    record_once: Record, workers: int, cut: Callable[[Recording], Cuts], tell: Tell
 ) -> None:
-    cuts = cut_power(record_durability("power-safe"), tmp_path, random=random, n_cuts=count(short=60, soak=1000))
+    cuts = cut(record_once("power-safe", workers))
 
-    tell(f"power-safe: {cuts.n_cuts} power cuts, {cuts.n_acknowledged} acknowledged before them, {cuts.n_lost} lost")
+    tell(
+        f"power cut, {workers} worker(s): {cuts.n_cuts} cuts, {cuts.n_acknowledged} acknowledgements before them, "
+        f"{cuts.n_lost} lost"
+    )
     assert cuts.n_lost == 0
 
 
 def test_a_service_that_is_safe_from_kills_only_loses_rows_and_is_never_corrupt(
-    record_durability: Callable[[str], Recording], tmp_path: Path, random: Random, count: Count, tell: Tell
+    record_once: Record, cut: Callable[[Recording], Cuts], tell: Tell
 ) -> None:
-    cuts = cut_power(record_durability("process-safe"), tmp_path, random=random, n_cuts=count(short=60, soak=1000))
+    cuts = cut(record_once("process-safe", 1))
 
     tell(
-        f"process-safe (the control): {cuts.n_cuts} power cuts, {cuts.n_acknowledged} acknowledged before them, "
-        f"{cuts.n_lost} lost, in {cuts.n_cuts_with_loss} cuts"
+        f"power cut, process-safe (the control): {cuts.n_cuts} cuts, {cuts.n_acknowledged} acknowledgements before "
+        f"them, {cuts.n_lost} lost, in {cuts.n_cuts_with_loss} cuts"
     )
     assert cuts.n_cuts_with_loss > cuts.n_cuts / 2
