@@ -5,6 +5,7 @@ Not here: routes (`web.app`), where it may listen (`web.listening`), or several 
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from homeostat.monitoring.metrics import count_as
 from homeostat.project import Project, open_project
 from homeostat.web.app import create_app, put_in_front
 from homeostat.web.listening import BACKLOG, Certificate, Wishes, address_of, find_certificate, open_listener
-from homeostat.web.turns import TurnProtocol, Turns
+from homeostat.web.turns import MAX_CONNECTIONS, TurnProtocol, Turns
 from homeostat.web.worker import Worker
 
 # The disk failed under the log: whether the last rows are kept is unknown, and only a new start may write again.
@@ -29,6 +30,8 @@ EXIT_LOG_FAILED = os.EX_IOERR  # 74, "error while doing I/O on some file" (sysex
 KEEP_ALIVE_S = 75
 DRAIN_S = 30
 SWITCH_S = 0.001
+# What a process has open beside its connections.
+SPARE_FILES = 256
 # libuv accepts one connection from each listener at each look. With one listener, 1,000 that came at once took 4 s.
 ACCEPTED_AT_ONCE = 16
 # After the last connection was accepted: the time that its request may take to arrive.
@@ -145,6 +148,7 @@ def serve(server: Server, listener: socket.socket) -> int:
     """Answer on an open socket until told to stop, and return the exit code."""
     # 1 ms, not 5: what another thread computes (metrics, a large body) holds up the event loop for this long at a time.
     sys.setswitchinterval(SWITCH_S)
+    allow_open_files(MAX_CONNECTIONS + SPARE_FILES)
     server.run(sockets=[listener])
     if server.unready:
         click.echo(f"not ready: {'; '.join(server.unready)}", err=True)
@@ -154,6 +158,15 @@ def serve(server: Server, listener: socket.socket) -> int:
         return os.EX_OK
     click.echo(str(failure), err=True)
     return EXIT_LOG_FAILED
+
+
+def allow_open_files(n_files: int) -> None:
+    """Let this process open so many files, or as many as the system allows: shells often grant 1,024 only."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < n_files:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (n_files if hard == resource.RLIM_INFINITY else min(n_files, hard), hard)
+        )
 
 
 def build_server(project: Project, certificate: Certificate | None = None, *, only_if_ready: bool = False) -> Server:
