@@ -248,11 +248,24 @@ def test_a_key_is_forgotten_after_its_time(database: Database) -> None:
 def test_rows_that_nobody_waits_for_are_written_soon_and_together(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
         for _ in range(100):
-            log.post(one())
+            await log.post(one())
         await log.close()
 
     assert len(use_log(database, use)) < 10
     assert len(stored_ids(database)) == 100
+
+
+def test_rows_that_come_faster_than_the_disk_takes_them_are_waited_for_and_not_refused(database: Database) -> None:
+    many = MAX_PENDING_ROWS // 5
+
+    async def use(log: PredictionLog) -> None:
+        for _ in range(8):
+            await log.post(Entries([predicted() for _ in range(many)]))
+            assert log.pending_rows <= 2 * many
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 8 * many
 
 
 def test_a_commit_that_takes_too_long_is_not_waited_for(database: Database) -> None:

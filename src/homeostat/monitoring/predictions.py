@@ -25,6 +25,9 @@ from homeostat.store.tables import labels, predictions, rejections
 
 # Rows that may wait for their commit: some 100 MB at the most, then new ones are turned away.
 MAX_PENDING_ROWS = 50_000
+# From so many on, a sender that need not wait for its rows waits all the same: what comes in faster than the disk takes
+# it is slowed down, not refused.
+EASY_PENDING_ROWS = 5_000
 # How long rows that nobody waits for are gathered before they are written: without it, the writer would wake up for
 # each of them and take the interpreter from the thread that answers.
 GATHER_S = 0.05
@@ -108,9 +111,15 @@ class PredictionLog:
                 action="send the request again with an Idempotency-Key, or raise serving.deadline_s",
             ) from error
 
-    def post(self, entries: Entries) -> None:
-        """Hand in entries that are written soon, or lost with the process; LogBusy and LogFailed as `append`."""
-        self._enter(Waiting(entries, None))
+    async def post(self, entries: Entries) -> None:
+        """Hand in entries that are written soon, or lost with the process; errors as `append`.
+
+        Returns at once, unless very many rows wait already.
+        """
+        if self.pending_rows > EASY_PENDING_ROWS:
+            await self.append(entries)
+        else:
+            self._enter(Waiting(entries, None))
 
     async def close(self) -> None:
         """Write everything that waits, then end the writer."""

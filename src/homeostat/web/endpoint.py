@@ -144,7 +144,7 @@ class RowRoutes:
         elif self._wait:
             await self._worker.log.append(Entries(judged.predicted, judged.rejected))
         else:
-            self._worker.log.post(Entries(judged.predicted, judged.rejected))
+            await self._worker.log.post(Entries(judged.predicted, judged.rejected))
         self._worker.count(judged)
         if reply.problem_code is not None:
             self._worker.metrics.errors.labels(reply.problem_code).inc()

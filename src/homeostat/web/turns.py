@@ -15,6 +15,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from homeostat.web.transport import WholeAnswers
+
 # Up to so many connections nobody waits for a turn.
 FREE = 64
 # So many are read again at each look: some 5 ms of work.
@@ -56,6 +58,7 @@ class TurnProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """Begin a connection; one that sends no request is closed as an idle one is."""
         super().connection_made(transport)
+        self.transport = self._answers = WholeAnswers(transport)  # type: ignore[assignment]  # it passes on the rest
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
@@ -71,6 +74,7 @@ class TurnProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request of this connection, now or in its turn."""
+        self._answers.flush()
         super().on_response_complete()
         if len(self.connections) > FREE and not self.transport.is_closing():
             self._turns.wait(self)
