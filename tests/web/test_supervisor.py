@@ -98,12 +98,16 @@ def test_a_killed_worker_is_replaced_and_no_counter_falls(
     assert set(senders.acknowledged) <= set(kept_ids(trained_project))
 
 
-def test_workers_end_with_a_supervisor_that_is_killed(service: Service) -> None:
+def test_workers_end_with_a_supervisor_that_is_killed_and_leave_nothing(service: Service) -> None:
     workers = workers_of(service)
+    environment = Path(f"/proc/{min(workers)}/environ").read_text().split("\0")
+    counts = next(Path(line.partition("=")[2]) for line in environment if line.startswith("PROMETHEUS_MULTIPROC_DIR="))
+    assert list(counts.iterdir())
 
     service[0].kill()
 
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    assert not counts.exists()
 
 
 def test_a_log_that_fails_in_one_worker_ends_them_all(service: Service, row: Row) -> None:

@@ -6,6 +6,7 @@ Not here: routes (`web.app`), where it may listen (`web.listening`), or several 
 import asyncio
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from types import FrameType
 import click
 import uvicorn
 
-from homeostat.monitoring.metrics import count_as
+from homeostat.monitoring.metrics import SHARED, count_as
 from homeostat.project import Project, open_project
 from homeostat.web.app import create_app, put_in_front
 from homeostat.web.listening import BACKLOG, Certificate, Wishes, address_of, find_certificate, open_listener
@@ -139,9 +140,13 @@ def run(folder: Path, wishes: Wishes) -> int:
 def run_worker(folder: Path, wishes: Wishes, *, listen_fd: int, place: int, only_if_ready: bool) -> int:
     """Serve as `run` does, as one of several: on a socket that is open already, counting in files of its own."""
     count_as(place)
+    supervisor = os.getppid()
     with open_project(folder) as project, socket.socket(fileno=listen_fd) as listener:
         certificate = find_certificate(project, wishes)
-        return serve(build_server(project, certificate, only_if_ready=only_if_ready), listener)
+        code = serve(build_server(project, certificate, only_if_ready=only_if_ready), listener)
+    if os.getppid() != supervisor:  # it was killed, and could not clean up
+        shutil.rmtree(os.environ[SHARED], ignore_errors=True)
+    return code
 
 
 def serve(server: Server, listener: socket.socket) -> int:
