@@ -17,7 +17,7 @@ from homeostat.web.admission import Admission
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
 from homeostat.web.openapi import describe_predict
-from homeostat.web.predict import judge_predict
+from homeostat.web.predict import judge_predict, reply_to_row
 from homeostat.web.problems import answer_problems
 from homeostat.web.routes import add_health, add_state
 from homeostat.web.worker import Worker
@@ -58,7 +58,9 @@ def put_in_front(app: FastAPI) -> ASGIApp:
 
 
 # The endpoints that answer rows, by path.
-ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({"/v1/predict": Endpoint("/v1/predict", judge_predict)})
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
+    {"/v1/predict": Endpoint("/v1/predict", judge_predict, reply_to_row)}
+)
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 

@@ -22,12 +22,15 @@ from homeostat.monitoring.entries import Entries
 from homeostat.monitoring.idempotency import Answered, Claim
 from homeostat.store.tables import EPOCH
 from homeostat.web.answers import Judged
+from homeostat.web.batching import Batcher, judge_now
 from homeostat.web.bodies import receive_body
 from homeostat.web.problems import FAILURE, problem_of, send_bytes, send_problem
 from homeostat.web.senders import SENDER, Sender
 from homeostat.web.worker import Worker
 
 JSON: Mapping[str, str] = {"content-type": "application/json"}
+# The name in the state of a scope under which the server keeps the requests that it has begun.
+UNDER_WAY = "homeostat.under_way"
 # Beside an answer that was given before.
 REPLAYED: Mapping[str, str] = {"idempotency-replayed": "true"}
 # A body beyond this is judged in a thread: it takes longer than the 0.1 ms that the thread costs.
@@ -64,10 +67,14 @@ Judge: TypeAlias = Callable[[Sent, LiveRelease], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A route that answers rows: its name in the metrics, and what its bodies mean."""
+    """A route that answers rows: its name in the metrics, and what its bodies mean.
+
+    `reply_to_row`, if a body may be one row as a JSON object, makes the reply to one that is accepted.
+    """
 
     route: str
     judge: Judge
+    reply_to_row: Callable[[Judged], Reply] | None = None
 
 
 class RowRoutes:
@@ -92,6 +99,7 @@ class RowRoutes:
         self._settings = worker.project.settings.serving
         self._wait = self._settings.durability != "relaxed"
         # One: threads that compute share the interpreter with the loop, and each takes a turn of its time.
+        self._batcher = Batcher()
         self._thread = ThreadPoolExecutor(1, "large-bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,7 +134,12 @@ class RowRoutes:
         if body is None:
             return None
         sent = Sent(body, headers, parameters, self._settings.max_rows, time.time_ns() // 1000)
-        if len(body) > THREAD_BYTES:
+        cells = None if endpoint.reply_to_row is None else live.decoder.decode_row(body)
+        if endpoint.reply_to_row is not None and cells is not None:
+            # A request that is alone has nobody to share a turn of the event loop with.
+            judge = self._batcher.judge if len(scope["state"].get(UNDER_WAY, ())) > 1 else judge_now
+            reply = endpoint.reply_to_row(await judge(cells, live, received_at=sent.received_at))
+        elif len(body) > THREAD_BYTES:
             reply = await asyncio.get_running_loop().run_in_executor(self._thread, endpoint.judge, sent, live)
         else:
             reply = endpoint.judge(sent, live)

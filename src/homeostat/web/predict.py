@@ -21,7 +21,7 @@ from homeostat.web.problems import MEDIA_TYPE, Problem, problem_to_json
 
 
 def judge_predict(sent: Sent, live: LiveRelease) -> Reply:
-    """Return what the rows in a body are answered with.
+    """Return what the rows in a body are answered with; a row that is accepted at once need not come here.
 
     Raises
     ------
@@ -30,20 +30,12 @@ def judge_predict(sent: Sent, live: LiveRelease) -> Reply:
     RequestTooLarge
         The batch has more rows than the service takes.
     """
-    cells = live.decoder.decode_row(sent.body)
-    if cells is not None:
-        return reply_to_row(judge_cells([cells], never_asked, live, received_at=sent.received_at))
     batch = live.decoder.decode_batch(sent.body)
     if batch is None:
         return judge_document(sent, live)
     require_at_most(sent.max_rows, len(batch))
     read_again = cache(lambda: parse_batch(decode_json(sent.body), live.schema, max_rows=sent.max_rows) or ())
     return reply_to_batch(judge_cells(batch, lambda place: read_again()[place], live, received_at=sent.received_at))
-
-
-def never_asked(place: int) -> SentRow:
-    """Stand for the rows as they were sent, where every row is accepted already."""
-    raise AssertionError(place)
 
 
 def judge_document(sent: Sent, live: LiveRelease) -> Reply:

@@ -20,6 +20,7 @@ import uvicorn
 from homeostat.monitoring.metrics import SHARED, count_as
 from homeostat.project import Project, open_project
 from homeostat.web.app import create_app, put_in_front
+from homeostat.web.endpoint import UNDER_WAY
 from homeostat.web.listening import BACKLOG, Certificate, Wishes, address_of, find_certificate, open_listener
 from homeostat.web.turns import MAX_CONNECTIONS, TurnProtocol, Turns
 from homeostat.web.worker import Worker
@@ -58,6 +59,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the application, listen, and print the address: from then on requests are answered."""
         await super().startup(sockets=[])  # the application alone: a worker that is not ready must take no request
+        self.lifespan.state[UNDER_WAY] = self.server_state.tasks
         if self.only_if_ready and (obstacles := self.worker.find_obstacles()):
             self.unready = obstacles
             self.should_exit = True
