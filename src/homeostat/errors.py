@@ -11,7 +11,9 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |-- DataInsufficient        readable, but too little to learn from
     |   |-- RequestInvalid          an HTTP body that is not a request
     |   |   |-- RequestTooLarge     an HTTP body beyond the limit
+    |   |   |-- MediaTypeInvalid    an HTTP body in a form that the route does not read
     |   |   `-- IdempotencyReused   an Idempotency-Key that came with another body before
+    |   |-- ModelMissing            a model or a version of it, in a path, that does not answer here
     |   `-- AccessRefused           a request that its sender may not make
     |       |-- KeyInvalid          no key, or none that is valid now
     |       |-- ScopeMissing        a valid key without the scope of the route
@@ -106,10 +108,22 @@ class RequestTooLarge(RequestInvalid):
     code = "request-too-large"
 
 
+class MediaTypeInvalid(RequestInvalid):
+    """An HTTP body is of a media type, or in a coding, that the route does not read."""
+
+    code = "media-type-invalid"
+
+
 class IdempotencyReused(RequestInvalid):
     """An Idempotency-Key was sent before, with another body."""
 
     code = "idempotency-key-reused"
+
+
+class ModelMissing(InputError):
+    """A path names a model, or a version of it, that does not answer here."""
+
+    code = "model-missing"
 
 
 class AccessRefused(InputError):

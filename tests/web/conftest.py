@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tritonclient.http import InferenceServerClient
 
 from homeostat.deployment.artifacts import find_release, open_release, pack_release
 from homeostat.deployment.registry import promote, register_release, require_production
@@ -61,6 +62,19 @@ def row() -> dict[str, object]:
         "DiabetesPedigreeFunction": 0.627,
         "Age": 50,
     }
+
+
+@pytest.fixture
+def rows(row: dict[str, object]) -> list[dict[str, object]]:
+    """Three rows that are possible."""
+    return [row, {**row, "Glucose": 90, "BMI": 21.9}, {**row, "Age": 81, "DiabetesPedigreeFunction": 0.101}]
+
+
+@pytest.fixture
+def triton(server: Server) -> Iterator[InferenceServerClient]:
+    """Triton's client, connected to the server."""
+    with InferenceServerClient(f"127.0.0.1:{server.config.port}") as opened:
+        yield opened
 
 
 @pytest.fixture

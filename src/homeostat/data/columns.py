@@ -4,6 +4,7 @@ Not here: reading (`data.sources`) or judging (`validation.checks`). Pure, numpy
 """
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +50,13 @@ def texts(values: Sequence[object]) -> Texts:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def numbers(values: Sequence[object]) -> Floats | None:
+    """Return plain numbers as an array of shape (n,), NaN for None; None if there is anything else among them."""
+    if not set(map(type, values)) <= {int, float, NoneType}:
+        return None
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError:  # an integer of more than 308 digits
+        return None

@@ -3,12 +3,14 @@
 Not here: the routes themselves, or the server that listens (`web.server`).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
 
 from fastapi import FastAPI
+from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
 from homeostat.project import Project
@@ -16,7 +18,9 @@ from homeostat.web.access import RequireKey
 from homeostat.web.admission import Admission
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
+from homeostat.web.open_inference import INFER_ROUTES, add_open_inference, judge_infer
 from homeostat.web.openapi import describe_predict
+from homeostat.web.openapi_protocols import describe_infer
 from homeostat.web.predict import judge_predict, reply_to_row
 from homeostat.web.problems import answer_problems
 from homeostat.web.routes import add_health, add_state
@@ -42,9 +46,12 @@ def create_app(project: Project) -> FastAPI:
     )
     app.state.worker = worker
     app.post("/v1/predict", **describe_predict(project.schema))(answered_before)
+    for route in INFER_ROUTES:
+        app.post(route, **describe_infer(project.schema, route))(answered_before)
     add_labels(app, worker)
     add_state(app, worker)
     add_health(app, worker)
+    add_open_inference(app, worker)
     answer_problems(app)
     return app
 
@@ -53,21 +60,35 @@ def put_in_front(app: FastAPI) -> ASGIApp:
     """Return the whole service: the application with what a request meets before it."""
     # Not as middleware of the application: its own outermost layers would take a tenth of a prediction's time.
     worker: Worker = app.state.worker
-    rows = RowRoutes(app, worker=worker, find=find_endpoint)
+    rows = RowRoutes(app, worker=worker, find=make_finder(find_endpoints(worker.project.settings.project.name)))
     return Admission(RequireKey(rows, keyring=worker.keyring, metrics=worker.metrics), worker=worker)
 
 
-# The endpoints that answer rows, by path.
-ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
-    {"/v1/predict": Endpoint("/v1/predict", judge_predict, reply_to_row)}
-)
+def find_endpoints(model: str) -> Mapping[str, Endpoint]:
+    """Return the endpoints that answer rows, by the path of their route."""
+    judge = partial(judge_infer, model=model)
+    infer = [Endpoint(route, judge) for route in INFER_ROUTES]
+    endpoints = [Endpoint("/v1/predict", judge_predict, reply_to_row), *infer]
+    return {endpoint.route: endpoint for endpoint in endpoints}
+
+
+def make_finder(endpoints: Mapping[str, Endpoint]) -> Callable[[str], tuple[Endpoint, Mapping[str, str]] | None]:
+    """Return what finds the endpoint of a path, and the parameters in the path."""
+    fixed = {route: endpoint for route, endpoint in endpoints.items() if "{" not in route}
+    patterns = [(compile_path(route)[0], endpoint) for route, endpoint in endpoints.items() if "{" in route]
+
+    def find(path: str) -> tuple[Endpoint, Mapping[str, str]] | None:
+        # The fixed paths first: they are most of the requests, and a pattern takes a microsecond.
+        endpoint = fixed.get(path)
+        if endpoint is not None:
+            return endpoint, NO_PARAMETERS
+        matches = ((pattern.fullmatch(path), endpoint) for pattern, endpoint in patterns)
+        return next(((endpoint, match.groupdict()) for match, endpoint in matches if match), None)
+
+    return find
+
+
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
-
-
-def find_endpoint(path: str) -> tuple[Endpoint, Mapping[str, str]] | None:
-    """Return the endpoint of a path that takes rows, and the parameters in the path."""
-    endpoint = ENDPOINTS.get(path)
-    return None if endpoint is None else (endpoint, NO_PARAMETERS)
 
 
 async def answered_before() -> None:

@@ -25,6 +25,8 @@ from homeostat.errors import (
     KeyInvalid,
     LogBusy,
     LogFailed,
+    MediaTypeInvalid,
+    ModelMissing,
     Overloaded,
     QuotaExceeded,
     ReleaseMissing,
@@ -39,8 +41,10 @@ MEDIA_TYPE = "application/problem+json"
 ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingProxyType(
     {
         RequestTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
+        MediaTypeInvalid: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, None),
         IdempotencyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
         RequestInvalid: (HTTPStatus.BAD_REQUEST, None),
+        ModelMissing: (HTTPStatus.NOT_FOUND, None),
         KeyInvalid: (HTTPStatus.UNAUTHORIZED, None),
         ScopeMissing: (HTTPStatus.FORBIDDEN, None),
         QuotaExceeded: (HTTPStatus.TOO_MANY_REQUESTS, None),
@@ -52,7 +56,8 @@ ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingP
         HomeostatError: (HTTPStatus.INTERNAL_SERVER_ERROR, None),
     }
 )
-# What MLflow calls a status; https://github.com/mlflow/mlflow/blob/master/mlflow/protos/databricks.proto
+# What MLflow calls a status (ERROR_CODE_TO_HTTP_STATUS in
+# https://github.com/mlflow/mlflow/blob/master/mlflow/exceptions.py); it has no name for 413 and 422.
 MLFLOW_CODES: Mapping[int, str] = MappingProxyType(
     {
         400: "BAD_REQUEST",
@@ -105,8 +110,13 @@ def problem_to_json(problem: Problem) -> Json:
 def render_problem(problem: Problem, path: str) -> tuple[bytes, str]:
     """Return the bytes and the media type of a problem, in the form that the protocol of a path has for errors."""
     sentence = f"{problem.detail}; expected {problem.expected}; {problem.action}"
+    # https://github.com/kserve/kserve/blob/master/docs/predict-api/v2/required_api.md#inference-response-json-error-object
     if path == "/v2" or path.startswith("/v2/"):
         return msgspec.json.encode({"error": sentence}), "application/json"
+    # https://github.com/mlflow/mlflow/blob/master/mlflow/pyfunc/scoring_server/__init__.py: an MlflowException as JSON,
+    # but plain text for a content type that it does not read.
+    if path == "/invocations" and problem.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return sentence.encode(), "text/plain; charset=utf-8"
     if path == "/invocations":
         code = MLFLOW_CODES.get(problem.status, "INTERNAL_ERROR")
         return msgspec.json.encode({"error_code": code, "message": sentence}), "application/json"
