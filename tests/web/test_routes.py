@@ -191,5 +191,5 @@ def test_every_route_is_described_with_a_summary(client: httpx.Client) -> None:
         for path in client.get("/openapi.json").json()["paths"].values():
             yield from path.values()
 
-    assert len(list(operations())) == 20
+    assert len(list(operations())) == 24
     assert all(operation["summary"] and operation["tags"] for operation in operations())

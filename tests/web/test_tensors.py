@@ -14,6 +14,7 @@ from homeostat.deployment.serving import LiveRelease
 from homeostat.errors import RequestInvalid
 from homeostat.web.answers import Answer
 from homeostat.web.endpoint import Sent
+from homeostat.web.mlflow_scoring import judge_invocations
 from homeostat.web.open_inference import describe_model, judge_infer
 from homeostat.web.predict import judge_predict
 from homeostat.web.tensors import RequestInput, join_texts, read_matrix, split_texts, to_decimals
@@ -146,3 +147,21 @@ def test_the_metadata_name_texts_as_bytes(live: LiveRelease) -> None:
 
     assert [tensor["datatype"] for tensor in metadata["inputs"]] == ["FP64", "BYTES"]
     assert [tensor["datatype"] for tensor in metadata["outputs"]] == ["FP32", "BYTES", "BYTES"]
+
+
+def test_a_table_of_texts_gets_the_answers_of_predict_from_mlflow_csv(live: LiveRelease) -> None:
+    table = 'ward,age\nnorth,10\n" south ",n/a\n1,\nNaN,66.6\n"a,b",-9.9\n'
+
+    results = judge_invocations(send(table.encode(), content_type=b"text/csv"), live).judged.results
+
+    wards, ages = ["north", "south", "1", None, "a,b"], [10, None, None, 66.6, -9.9]
+    expected = ask_predict([{"age": age, "ward": ward} for age, ward in zip(ages, wards, strict=True)], live)
+    assert [(one.probability, one.label) for one in results if isinstance(one, Answer)] == expected
+
+
+@pytest.mark.parametrize("cell", ["ten", "1_0", "inf", "1e999", "n/A"])
+def test_text_that_is_no_number_is_refused_by_what_it_says(live: LiveRelease, cell: str) -> None:
+    reply = judge_invocations(send(f"ward,age\n1,{cell}\n".encode(), content_type=b"text/csv"), live)
+
+    assert (reply.answer.status, len(reply.judged.rejected), reply.judged.predicted) == (400, 1, ())
+    assert b"row 0 is impossible: age is" in reply.answer.content

@@ -18,9 +18,10 @@ from homeostat.web.access import RequireKey
 from homeostat.web.admission import Admission
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
+from homeostat.web.mlflow_scoring import INVOCATIONS, add_mlflow_scoring, judge_invocations
 from homeostat.web.open_inference import INFER_ROUTES, add_open_inference, judge_infer
 from homeostat.web.openapi import describe_predict
-from homeostat.web.openapi_protocols import describe_infer
+from homeostat.web.openapi_protocols import describe_infer, describe_invocations
 from homeostat.web.predict import judge_predict, reply_to_row
 from homeostat.web.problems import answer_problems
 from homeostat.web.routes import add_health, add_state
@@ -46,12 +47,14 @@ def create_app(project: Project) -> FastAPI:
     )
     app.state.worker = worker
     app.post("/v1/predict", **describe_predict(project.schema))(answered_before)
+    app.post(INVOCATIONS, **describe_invocations(project.schema))(answered_before)
     for route in INFER_ROUTES:
         app.post(route, **describe_infer(project.schema, route))(answered_before)
     add_labels(app, worker)
     add_state(app, worker)
     add_health(app, worker)
     add_open_inference(app, worker)
+    add_mlflow_scoring(app, worker)
     answer_problems(app)
     return app
 
@@ -67,8 +70,11 @@ def put_in_front(app: FastAPI) -> ASGIApp:
 def find_endpoints(model: str) -> Mapping[str, Endpoint]:
     """Return the endpoints that answer rows, by the path of their route."""
     judge = partial(judge_infer, model=model)
-    infer = [Endpoint(route, judge) for route in INFER_ROUTES]
-    endpoints = [Endpoint("/v1/predict", judge_predict, reply_to_row), *infer]
+    endpoints = [
+        Endpoint("/v1/predict", judge_predict, reply_to_row),
+        Endpoint(INVOCATIONS, judge_invocations),
+        *(Endpoint(route, judge) for route in INFER_ROUTES),
+    ]
     return {endpoint.route: endpoint for endpoint in endpoints}
 
 

@@ -1,16 +1,17 @@
-"""How the Open Inference Protocol is described in /openapi.json and /docs, from the schema.
+"""How the Open Inference Protocol and MLflow's scoring are described in /openapi.json and /docs, from the schema.
 
 Not here: what the routes do. The bodies are judged by the rules, never by these models.
 """
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from homeostat.records import Feature, Json, Schema
-from homeostat.web.openapi import describe_feature, example_cell
+from homeostat.web.openapi import Prediction, describe_feature, describe_row, example_cell, example_row
 
 PATH_PARAMETERS: Mapping[str, str] = {
     "name": "The name of the project.",
@@ -45,10 +46,23 @@ class InferResponse(BaseModel):
     outputs: list[ResponseOutput]
 
 
+class Records(BaseModel):
+    """The answers, in the order of the rows."""
+
+    predictions: list[Prediction]
+
+
 class InferProblem(BaseModel):
     """A refusal, as the Open Inference Protocol has it."""
 
     error: str
+
+
+class ScoringProblem(BaseModel):
+    """A refusal, as MLflow has it."""
+
+    error_code: str
+    message: str
 
 
 def describe_path(path: str) -> Json:
@@ -117,3 +131,42 @@ def example_input(feature: Feature) -> Json:
     """Return a tensor of one possible value."""
     datatype = "FP64" if feature.kind == "numeric" else "BYTES"
     return {"name": feature.name, "shape": [1], "datatype": datatype, "data": [example_cell(feature)]}
+
+
+def describe_invocations(schema: Schema) -> dict[str, Any]:
+    """Return the keyword arguments of the route that describe it."""
+    row = describe_row(schema)
+    rows = {"type": "array", "items": row}
+    lists = {"type": "array", "items": {"type": "array"}}
+    columns = {"type": "object", "additionalProperties": {"type": "array"}}
+    names = {"type": "array", "items": {"type": "string"}}
+    split = {"type": "object", "properties": {"columns": names, "index": {"type": "array"}, "data": lists}}
+    tensors = {"anyOf": [rows, lists, columns, row]}
+    forms = {"dataframe_split": split, "dataframe_records": rows, "instances": tensors, "inputs": tensors}
+    example = example_row(schema)
+    request = {
+        "anyOf": [
+            {"type": "object", "title": name, "properties": {name: form}, "required": [name]}
+            for name, form in forms.items()
+        ]
+    }
+    value = {"dataframe_split": {"columns": list(example), "data": [list(example.values())]}}
+    content = {
+        "application/json": {"schema": request, "example": value},
+        "text/csv": {"schema": {"type": "string"}, "example": example_csv(example)},
+    }
+    problems = {status: words for status, words in STATUSES.items() if status != HTTPStatus.NOT_FOUND}
+    return {
+        "tags": ["mlflow"],
+        "summary": "Answer the rows of a table, written in one of MLflow's forms",
+        "response_model": None,
+        "responses": {200: {"model": Records, "description": "One record for each row."}}
+        | {status: {"model": ScoringProblem, "description": words} for status, words in problems.items()},
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+    }
+
+
+def example_csv(row: Json) -> str:
+    """Return a row as CSV with its header."""
+    cells = ("" if value is None else str(value) for value in row.values())
+    return f"{','.join(row)}\n{','.join(cells)}\n"
