@@ -155,9 +155,9 @@ def test_the_impossible_row_is_kept_with_its_reasons(client: httpx.Client, proje
     [
         ([], "an array"),
         (3, "a number"),
-        ({}, "0 of these"),
-        ({"messages": []}, "0 of these"),
-        ({"inputs": [], "instances": []}, "2 of these"),
+        ({}, "0 of these forms"),
+        ({"messages": []}, "0 of these forms"),
+        ({"inputs": [], "instances": []}, "2 of these forms"),
         ({"inputs": 3}, "a number"),
         ({"inputs": [1, 2]}, "row 0"),
         ({"inputs": [[1, 2]]}, "array of 8"),
@@ -262,6 +262,15 @@ def test_ping_says_whether_requests_should_be_sent_here(client: httpx.Client, se
 
 def test_the_version_is_text(client: httpx.Client) -> None:
     assert client.get("/version").text == client.get("/v2").json()["version"]
+
+
+def test_the_described_examples_are_answered(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()["paths"]["/invocations"]["post"]["requestBody"]["content"]
+    table, lines = described["application/json"]["example"], described["text/csv"]["example"]
+
+    answers = [client.post("/invocations", json=table), client.post("/invocations", content=lines, headers=CSV)]
+
+    assert probabilities(answers[0]) == probabilities(answers[1])
 
 
 def test_thousands_of_rows_get_the_answers_of_predict(client: httpx.Client, row: Row) -> None:

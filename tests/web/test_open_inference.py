@@ -178,6 +178,23 @@ def test_the_outputs_that_are_asked_for_are_given_each_in_its_form(
     assert result.as_numpy("id") is None
 
 
+def test_optional_members_may_be_null(client: httpx.Client, row: Row) -> None:
+    body = to_json(to_table([row]), id=None, outputs=None, parameters=None)
+    body["inputs"][0]["parameters"] = None
+
+    answer = client.post(INFER, json=body)
+
+    assert (answer.status_code, "id" in answer.json()) == (200, False)
+
+
+def test_the_described_example_is_answered(client: httpx.Client) -> None:
+    described = client.get("/openapi.json").json()["paths"][MODEL_ROUTE]["post"]["requestBody"]["content"]
+
+    answer = client.post(INFER, json=described["application/json"]["example"])
+
+    assert (answer.status_code, answer.json()["id"]) == (200, "42")
+
+
 def test_no_rows_are_answered_with_no_elements(triton: InferenceServerClient, rows: list[Row]) -> None:
     result = triton.infer("pima", to_inputs({name: np.empty(0) for name in rows[0]}))
 

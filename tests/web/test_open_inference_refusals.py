@@ -90,7 +90,7 @@ NO_REQUEST: list[tuple[Change, str]] = [
     (lambda body: body["inputs"][0].update(shape=[-3]), "[-3]"),
     (lambda body: body["inputs"][0].update(shape=[]), "[]"),
     (lambda body: body["inputs"][0].update(shape=[3, 1, 1]), "[3, 1, 1]"),
-    (lambda body: body["inputs"][0].update(shape=[1], data=[1]), "one n"),
+    (lambda body: body["inputs"][0].update(shape=[1], data=[1]), "[1]"),
     (lambda body: body["inputs"][0].update(datatype="BYTES"), "BYTES"),
     (lambda body: body["inputs"][0].update(datatype="FP16"), "FP16"),
     (lambda body: body["inputs"][0].update(data=None), "no data"),

@@ -49,7 +49,7 @@ def create_app(project: Project) -> FastAPI:
     app.post("/v1/predict", **describe_predict(project.schema))(answered_before)
     app.post(INVOCATIONS, **describe_invocations(project.schema))(answered_before)
     for route in INFER_ROUTES:
-        app.post(route, **describe_infer(project.schema, route))(answered_before)
+        app.post(route, **describe_infer(project.schema, route, project.settings.project.name))(answered_before)
     add_labels(app, worker)
     add_state(app, worker)
     add_health(app, worker)

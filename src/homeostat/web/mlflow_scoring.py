@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Response
+from fastapi.responses import PlainTextResponse
 
 from homeostat.deployment.serving import LiveRelease
 from homeostat.errors import MediaTypeInvalid, RequestInvalid
@@ -22,6 +23,7 @@ from homeostat.records import Feature
 from homeostat.web.answers import Answer, Judged, judge_rows
 from homeostat.web.bodies import kind_of, show
 from homeostat.web.endpoint import JSON, Reply, Sent
+from homeostat.web.openapi_protocols import describe_ping
 from homeostat.web.predict import require_at_most
 from homeostat.web.tables import (
     Column,
@@ -84,11 +86,12 @@ def media_type_of(header: bytes) -> str:
 def judge_json(sent: Sent, live: LiveRelease) -> Judged:
     """Return what becomes of the rows in a JSON body; `params` and anything else beside them is not looked at."""
     document = decode_python_json(sent.body)
+    one_form = f"an object with exactly one of {', '.join(FORMS)}"
     if not isinstance(document, dict):
-        raise invalid(f"the body is {kind_of(document)}")
+        raise invalid(f"the body is {kind_of(document)}", one_form)
     forms = [form for form in FORMS if form in document]
     if len(forms) != 1:
-        raise invalid(f"there are {len(forms)} of these fields in the body")
+        raise invalid(f"the body has {len(forms)} of these forms", one_form)
     return FORMS[forms[0]](document[forms[0]], sent, live)
 
 
@@ -110,7 +113,7 @@ def judge_lists(rows: Any, names: Any, sent: Sent, live: LiveRelease) -> Judged:
     require_columns(names, live.schema)
     for place, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(names):
-            raise invalid(f"row {place} is no array of {len(names)} cells")
+            raise invalid(f"row {place} is no array of {len(names)} cells", "a cell for each column")
     columns = zip(*rows, strict=True) if rows else ([] for _ in names)
     return judge_columns(name_columns(names, columns), live, received_at=sent.received_at)
 
@@ -190,15 +193,15 @@ def name_columns(names: Sequence[str], columns: Any) -> dict[str, Column]:
     """Return columns by name; RequestInvalid for a name that stands twice."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise invalid(f"the column {show(twice)} is there twice")
+        raise invalid(f"the column {show(twice)} is there twice", "each column once")
     return dict(zip(names, columns, strict=True))
 
 
-def invalid(problem: str) -> RequestInvalid:
+def invalid(problem: str, expected: str = "rows in one of MLflow's forms") -> RequestInvalid:
     """Return the error for JSON of another form."""
     return RequestInvalid(
         problem=problem,
-        expected=f"exactly one of {', '.join(FORMS)}",
+        expected=expected,
         action='send {"dataframe_split": {"columns": [...], "data": [[...], ...]}}',
     )
 
@@ -218,12 +221,12 @@ def add_mlflow_scoring(app: FastAPI, worker: Worker) -> None:
     async def ping() -> Response:
         # 503 and not MLflow's 404: a release that is not there yet will come.
         status = HTTPStatus.SERVICE_UNAVAILABLE if worker.find_obstacles() else HTTPStatus.OK
-        return Response("\n", status, media_type=JSON_TYPE)
+        return PlainTextResponse("\n", status)
 
     for path in ("/ping", "/health"):
-        app.get(path, tags=["mlflow"], summary="Whether requests should be sent here")(ping)
+        app.get(path, summary="Whether requests should be sent here", **describe_ping())(ping)
 
-    @app.get("/version", tags=["mlflow"], summary="The version of Homeostat, as text")
+    @app.get("/version", tags=["mlflow"], summary="The version of Homeostat", response_class=PlainTextResponse)
     async def version() -> Response:
-        # MLflow's server has MLflow's own version here, and its media type is JSON.
-        return Response(version_of("homeostat"), media_type=JSON_TYPE)
+        # MLflow's server has MLflow's own version here; that its media type is JSON is not repeated: the text is none.
+        return PlainTextResponse(version_of("homeostat"))

@@ -20,7 +20,7 @@ from homeostat.records import Json, Schema, Target
 from homeostat.web.answers import Answer
 from homeostat.web.bodies import show
 from homeostat.web.endpoint import JSON, Reply, Sent
-from homeostat.web.openapi_protocols import describe_path
+from homeostat.web.openapi_protocols import describe_health, describe_metadata, describe_ready
 from homeostat.web.predict import require_at_most
 from homeostat.web.routes import to_json
 from homeostat.web.tables import (
@@ -60,12 +60,12 @@ LENGTH_HEADER = "inference-header-content-length"
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """The JSON of a request; members that it may have beside these are not looked at."""
+    """The JSON of a request; members that it may have beside these are not looked at. Optional ones may be null."""
 
     inputs: list[RequestInput]
     id: str | None = None
-    outputs: list[RequestedOutput] = []
-    parameters: Parameters = {}
+    outputs: list[RequestedOutput] | None = None
+    parameters: Parameters | None = None
 
 
 def judge_infer(sent: Sent, live: LiveRelease, *, model: str) -> Reply:
@@ -144,11 +144,15 @@ def read_columns(inputs: Sequence[RequestInput], tail: bytes, schema: Schema, *,
         return {feature.name: column for feature, column in zip(schema.features, columns, strict=True)}
     require_columns([tensor.name for tensor in inputs], schema)
     features = {feature.name: feature for feature in schema.features}
+    n_rows = inputs[0].shape[0]
     found: dict[str, Column] = {}
     for tensor, part in zip(inputs, parts, strict=True):
-        if tensor.name in found or tensor.shape[0] != inputs[0].shape[0] or tensor.shape[1:] not in ([], [1]):
-            shape = f"its shape is {show(tensor.shape)}, or it is there twice"
-            raise invalid(tensor, shape, "each input once, and all [n] or [n, 1] with one n")
+        if tensor.name in found:
+            raise invalid(tensor, "it is there twice", "each input once")
+        if tensor.shape not in ([n_rows], [n_rows, 1]):
+            raise invalid(
+                tensor, f"the shape is {show(tensor.shape)}", f"[{n_rows}] or [{n_rows}, 1], as the first has"
+            )
         require_datatype(tensor, NUMBERS if features[tensor.name].kind == "numeric" else CATEGORIES)
         (found[tensor.name],) = read_matrix(tensor, part, width=1)
     return found
@@ -175,7 +179,7 @@ def output_datatypes(target: Target) -> Mapping[str, str]:
 def choose_outputs(request: InferRequest, target: Target) -> Mapping[str, bool]:
     """Return the outputs that are asked for, all if none is named, and whether each is to be bytes."""
     known = output_datatypes(target)
-    usual = bool(request.parameters.get("binary_data_output", False))
+    usual = bool((request.parameters or {}).get("binary_data_output", False))
     if not request.outputs:
         return dict.fromkeys(known, usual)
     names = [output.name for output in request.outputs]
@@ -186,7 +190,7 @@ def choose_outputs(request: InferRequest, target: Target) -> Mapping[str, bool]:
             expected=f"each of {', '.join(known)} at most once",
             action="correct the outputs, or leave them out to get all",
         )
-    return {output.name: bool(output.parameters.get("binary_data", usual)) for output in request.outputs}
+    return {output.name: bool((output.parameters or {}).get("binary_data", usual)) for output in request.outputs}
 
 
 def answer_tensors(head: Json, answers: Sequence[Answer], outputs: Mapping[str, bool], target: Target) -> Answered:
@@ -213,11 +217,11 @@ def add_open_inference(app: FastAPI, worker: Worker) -> None:
     """Add the routes that only look: health and metadata."""
     model = worker.project.settings.project.name
 
-    @app.get("/v2/health/live", tags=["open inference"], summary="Whether the server answers at all")
+    @app.get("/v2/health/live", summary="Whether the server answers at all", **describe_health())
     async def server_live() -> Response:
         return Response()
 
-    @app.get("/v2/health/ready", tags=["open inference"], summary="Whether requests should be sent here")
+    @app.get("/v2/health/ready", summary="Whether requests should be sent here", **describe_health())
     async def server_ready() -> Response:
         # 4xx is what the protocol has for "no", and 400 what Triton and MLServer answer.
         return Response(status_code=HTTPStatus.BAD_REQUEST if worker.find_obstacles() else HTTPStatus.OK)
@@ -238,9 +242,8 @@ def add_open_inference(app: FastAPI, worker: Worker) -> None:
         return await server_ready()
 
     for path in (MODEL, VERSION):
-        more: dict[str, Any] = {"tags": ["open inference"], "openapi_extra": describe_path(path)}
-        app.get(path, summary="The inputs and outputs of the model", **more)(model_metadata)
-        app.get(f"{path}/ready", summary="Whether the model answers", **more)(model_ready)
+        app.get(path, summary="The inputs and outputs of the model", **describe_metadata(path, model))(model_metadata)
+        app.get(f"{path}/ready", summary="Whether the model answers", **describe_ready(path, model))(model_ready)
 
 
 def describe_model(model: str, live: LiveRelease) -> Json:

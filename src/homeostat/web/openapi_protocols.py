@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from homeostat.records import Feature, Json, Schema
-from homeostat.web.openapi import Prediction, describe_feature, describe_row, example_cell, example_row
+from homeostat.web.openapi import Prediction, describe_row, example_cell, example_row
 
-PATH_PARAMETERS: Mapping[str, str] = {
-    "name": "The name of the project.",
-    "version": "The digest of the release that answers, or its first 12 digits or more.",
-}
+BYTES: Json = {"schema": {"type": "string", "format": "binary"}}
 STATUSES: Mapping[int, str] = {
     400: "The body is no request, or one of its rows is impossible: none is answered, the impossible ones are kept.",
     404: "No such model, or not this version of it.",
@@ -65,49 +64,78 @@ class ScoringProblem(BaseModel):
     message: str
 
 
-def describe_path(path: str) -> Json:
-    """Return the description of the parameters in a path."""
+def describe_path(path: str, model: str) -> list[Json]:
+    """Return the description of the parameters in a path: the one model, and the release that answers."""
+    digest = {"type": "string", "pattern": "^[0-9a-f]{12,64}$", "description": "The digest, or its beginning."}
+    schemas: Mapping[str, Json] = {"name": {"type": "string", "enum": [model]}, "version": digest}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def describe_problems(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the description of refusals with these statuses, in the form that a protocol has for them."""
+    return {status: {"model": model, "description": STATUSES[status]} for status in statuses}
+
+
+def describe_health() -> dict[str, Any]:
+    """Return the keyword arguments of a route that describe it as yes or no, without a body."""
+    no = {HTTPStatus.BAD_REQUEST.value: {"description": "Not now; /readyz?verbose says why."}}
+    return {"tags": ["open inference"], "response_class": Response, "responses": no}
+
+
+def describe_ready(path: str, model: str) -> dict[str, Any]:
+    """Return the keyword arguments of a route that describe it as yes or no for the model in its path."""
+    health = describe_health()
+    responses = {**health["responses"], **describe_problems(InferProblem, 404)}
+    return {**health, "responses": responses, "openapi_extra": {"parameters": describe_path(path, model)}}
+
+
+def describe_metadata(path: str, model: str) -> dict[str, Any]:
+    """Return the keyword arguments of a route that describe it as the metadata of the model in its path."""
     return {
-        "parameters": [
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string"},
-                "description": PATH_PARAMETERS[name],
-            }
-            for name in re.findall(r"{(\w+)}", path)
-        ]
+        "tags": ["open inference"],
+        "responses": describe_problems(InferProblem, 404, 503),
+        "openapi_extra": {"parameters": describe_path(path, model)},
     }
 
 
-def describe_infer(schema: Schema, path: str) -> dict[str, Any]:
+def describe_infer(schema: Schema, path: str, model: str) -> dict[str, Any]:
     """Return the keyword arguments of an infer route that describe it."""
     request = {
         "type": "object",
         "properties": {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": describe_input(schema)},
+            "inputs": {"type": "array", "items": describe_input()},
             "outputs": {"type": "array", "items": describe_output()},
         },
         "required": ["inputs"],
     }
     example = {"id": "42", "inputs": [example_input(feature) for feature in schema.features]}
-    content = {"application/json": {"schema": request, "example": example}, "application/octet-stream": {}}
+    content = {"application/json": {"schema": request, "example": example}, "application/octet-stream": BYTES}
     return {
         "tags": ["open inference"],
         "summary": "Answer the rows of input tensors, one for each feature",
         "response_model": None,
-        "responses": {200: {"model": InferResponse, "description": "One element of each output for each row."}}
-        | {status: {"model": InferProblem, "description": words} for status, words in STATUSES.items()},
-        "openapi_extra": {**describe_path(path), "requestBody": {"required": True, "content": content}},
+        "responses": {
+            200: {
+                "model": InferResponse,
+                "description": "One element of each output for each row.",
+                "content": {"application/octet-stream": BYTES},
+            },
+            **describe_problems(InferProblem, *STATUSES),
+        },
+        "openapi_extra": {
+            "parameters": describe_path(path, model),
+            "requestBody": {"required": True, "content": content},
+        },
     }
 
 
-def describe_input(schema: Schema) -> Json:
+def describe_input() -> Json:
     """Return the JSON Schema of an input tensor."""
-    cell = {"anyOf": [*(describe_feature(feature) for feature in schema.features[:1]), {"type": "array"}]}
+    cell = {"type": ["number", "string", "null", "array"]}
     return {
         "type": "object",
         "properties": {
@@ -140,7 +168,7 @@ def describe_invocations(schema: Schema) -> dict[str, Any]:
     lists = {"type": "array", "items": {"type": "array"}}
     columns = {"type": "object", "additionalProperties": {"type": "array"}}
     names = {"type": "array", "items": {"type": "string"}}
-    split = {"type": "object", "properties": {"columns": names, "index": {"type": "array"}, "data": lists}}
+    split = {"type": "object", "properties": {"columns": names, "index": {}, "data": lists}}
     tensors = {"anyOf": [rows, lists, columns, row]}
     forms = {"dataframe_split": split, "dataframe_records": rows, "instances": tensors, "inputs": tensors}
     example = example_row(schema)
@@ -155,13 +183,16 @@ def describe_invocations(schema: Schema) -> dict[str, Any]:
         "application/json": {"schema": request, "example": value},
         "text/csv": {"schema": {"type": "string"}, "example": example_csv(example)},
     }
-    problems = {status: words for status, words in STATUSES.items() if status != HTTPStatus.NOT_FOUND}
+    media_type = HTTPStatus.UNSUPPORTED_MEDIA_TYPE.value
     return {
         "tags": ["mlflow"],
         "summary": "Answer the rows of a table, written in one of MLflow's forms",
         "response_model": None,
-        "responses": {200: {"model": Records, "description": "One record for each row."}}
-        | {status: {"model": ScoringProblem, "description": words} for status, words in problems.items()},
+        "responses": {
+            200: {"model": Records, "description": "One record for each row."},
+            **describe_problems(ScoringProblem, 400, 413, 422, 503),
+            media_type: {"description": STATUSES[media_type], "content": {"text/plain": {}}},
+        },
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
     }
 
@@ -170,3 +201,9 @@ def example_csv(row: Json) -> str:
     """Return a row as CSV with its header."""
     cells = ("" if value is None else str(value) for value in row.values())
     return f"{','.join(row)}\n{','.join(cells)}\n"
+
+
+def describe_ping() -> dict[str, Any]:
+    """Return the keyword arguments of a route that describe it as yes or no in plain text."""
+    no = {HTTPStatus.SERVICE_UNAVAILABLE.value: {"description": "Not now.", "content": {"text/plain": {}}}}
+    return {"tags": ["mlflow"], "response_class": PlainTextResponse, "responses": no}

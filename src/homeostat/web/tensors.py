@@ -42,13 +42,13 @@ class RequestInput(msgspec.Struct, frozen=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
     data: list[Any] | None = None  # Any: numbers, texts, or rows of these
 
     @property
     def size_bytes(self) -> int | None:
         """How many bytes behind the JSON are the tensor's; None if there are none. RequestInvalid if it is no size."""
-        size = self.parameters.get("binary_data_size")
+        size = (self.parameters or {}).get("binary_data_size")
         if size is not None and (type(size) is not int or size < 0):
             raise invalid(self, f"binary_data_size is {show(size)}", "a number of bytes")
         return size
@@ -58,7 +58,7 @@ class RequestedOutput(msgspec.Struct, frozen=True):
     """One output tensor that is asked for."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 def split_tail(inputs: Sequence[RequestInput], tail: bytes) -> list[bytes | None]:
@@ -97,7 +97,7 @@ def read_matrix(tensor: RequestInput, tail: bytes | None, *, width: int) -> list
         Shape, datatype and data do not agree.
     """
     n_rows = tensor.shape[0]
-    if "shared_memory_region" in tensor.parameters:
+    if "shared_memory_region" in (tensor.parameters or {}):
         raise invalid(tensor, "the data are in shared memory", "data in the request")
     if tail is None:
         cells: Any = flatten(tensor, width=width)
