@@ -1,7 +1,7 @@
 """What becomes of the rows of one request: judged, scored in one call of the graph, numbered, ready for the log.
 
-Not here: the form of a request or of its answer (`web.predict`, `web.open_inference`, `web.mlflow`), or the rules
-(`validation.checks`).
+Not here: the form of a request or of its answer (`web.predict`, `web.open_inference`, `web.mlflow_scoring`), or the
+rules (`validation.checks`).
 """
 
 import math

@@ -7,6 +7,7 @@ Not here: the forms of the protocols that do so (`web.open_inference`, `web.mlfl
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -20,8 +21,8 @@ from homeostat.errors import MediaTypeInvalid, RequestInvalid
 from homeostat.monitoring.idempotency import Answered
 from homeostat.records import Feature, Floats, Schema, Texts
 from homeostat.validation.checks import check_table
-from homeostat.validation.decoding import Cells
-from homeostat.web.answers import Answer, Judged, Refused, SentRow, judge_cells
+from homeostat.validation.decoding import FEW_ROWS, Cells
+from homeostat.web.answers import Answer, Judged, Refused, SentRow, judge_cells, judge_rows
 from homeostat.web.bodies import decode_json, show
 from homeostat.web.endpoint import Reply, Sent
 from homeostat.web.problems import Problem, render_problem
@@ -71,16 +72,21 @@ def judge_columns(columns: Mapping[str, Column], live: LiveRelease, *, received_
         The columns are not exactly those of the schema.
     """
     require_columns(columns, live.schema)
-    cells = {feature.name: to_array(columns[feature.name], feature) for feature in live.schema.features}
-    checked = check_table(cells, live.schema)
-    accepted = zip(*[plain_cells(checked.columns[feature.name]) for feature in live.schema.features], strict=True)
+    ordered = {feature.name: columns[feature.name] for feature in live.schema.features}
+    if len(next(iter(ordered.values()))) < FEW_ROWS:
+        return judge_rows(to_rows(ordered), live, received_at=received_at)
+    arrays = {feature.name: to_array(ordered[feature.name], feature) for feature in live.schema.features}
+    checked = check_table(arrays, live.schema)
+    accepted = zip(*[plain_cells(checked.columns[name]) for name in ordered], strict=True)
     found: list[Cells | None] = [next(accepted) if fits else None for fits in checked.accepted.tolist()]
-    return judge_cells(found, lambda place: row_at(cells, place), live, received_at=received_at)
+    read_again = cache(lambda: to_rows(ordered))
+    return judge_cells(found, lambda place: read_again()[place], live, received_at=received_at)
 
 
-def row_at(cells: Mapping[str, NDArray[Any]], place: int) -> SentRow:
-    """Return one row of a table as plain values."""
-    return {name: column[place : place + 1].tolist()[0] for name, column in cells.items()}
+def to_rows(columns: Mapping[str, Column]) -> list[SentRow]:
+    """Return a table as rows of plain values."""
+    cells = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def require_columns(columns: Collection[str], schema: Schema) -> None:
