@@ -2,7 +2,7 @@
 # make test   the tests
 # make check  everything CI runs: lint, types, import contract, tests
 # make bench  the measurements
-# make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests, with its counts
+# make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests and of fuzzing, with its counts
 # make container       the image that serves (TARGET=full: all of it), built with buildah
 # make container-test  the checks of that image; as root, with runc
 .DEFAULT_GOAL := help
@@ -55,7 +55,7 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/pytest --soak --timeout 1800 tests/system/test_power_cut.py tests/system/test_server_kills.py \
-		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py
+		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py tests/web/test_contract.py
 
 TARGET ?= serve
 

@@ -174,8 +174,8 @@ def test_the_description_shows_the_rows_of_this_project(client: httpx.Client, pr
 
     row, batch = predict["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
     assert list(row["properties"]) == [f.name for f in project.schema.features]
-    assert batch["properties"]["rows"]["items"] == row
-    assert {"200", "400", "413", "422", "503"} <= set(predict["responses"])
+    assert batch["properties"]["rows"]["items"]["anyOf"][0] == row
+    assert {"200", "400", "401", "403", "413", "422", "429", "503"} == set(predict["responses"])
 
 
 def test_the_description_refers_to_nothing_that_is_missing(client: httpx.Client) -> None:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from homeostat.project import Project
 from homeostat.web.access import RequireKey
 from homeostat.web.admission import Admission
+from homeostat.web.description import DescribedApp
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
 from homeostat.web.mlflow_scoring import INVOCATIONS, add_mlflow_scoring, judge_invocations
@@ -37,7 +38,7 @@ def create_app(project: Project) -> FastAPI:
         async with worker:
             yield
 
-    app = FastAPI(
+    app = DescribedApp(
         title=f"Homeostat: {project.settings.project.name}",
         summary="Predictions that are validated, stored and watched.",
         version=version("homeostat"),

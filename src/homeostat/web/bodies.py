@@ -12,6 +12,8 @@ from homeostat.errors import RequestInvalid, RequestTooLarge
 
 # The most of a value that an answer repeats.
 SHOWN_BYTES = 200
+# The longest id that an outcome is looked up under; ours have 36 characters.
+MAX_ID_LENGTH = 200
 
 
 async def receive_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int) -> bytes | None:

@@ -24,7 +24,7 @@ from homeostat.monitoring.predictions import busy
 from homeostat.project import Project
 from homeostat.records import Json, Target
 from homeostat.store.tables import EPOCH
-from homeostat.web.bodies import decode_json, receive_body, show
+from homeostat.web.bodies import MAX_ID_LENGTH, decode_json, receive_body, show
 from homeostat.web.endpoint import JSON, REPLAYED, Sent, claim_of, sender_of
 from homeostat.web.openapi import describe_labels
 from homeostat.web.problems import MEDIA_TYPE, Problem, problem_to_json
@@ -39,7 +39,7 @@ STATUSES: Mapping[LabelStatus, int] = MappingProxyType(
 class SentLabel(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """One outcome as the sender writes it."""
 
-    id: Annotated[str, msgspec.Meta(max_length=200)]
+    id: Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
     label: Any  # Any: a wrong value is answered in its place, not refused as malformed
 
 

@@ -5,10 +5,11 @@ Not here: what the routes do. The bodies are judged by the rules, never by these
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from homeostat.records import Feature, Json, Label, Schema, Target
-from homeostat.validation.checks import describe_range
+from homeostat.validation.checks import FLOAT32_MAX, describe_range
+from homeostat.web.bodies import MAX_ID_LENGTH
 
 
 class Violation(BaseModel):
@@ -72,19 +73,27 @@ class Problem(BaseModel):
 class RowProblem(Problem):
     """A rejected row, with every rule it breaks."""
 
-    rejected: list[Violation]
+    code: Literal["row-rejected"]
+    rejected: list[Violation] = Field(min_length=1)
+
+
+class ReusedProblem(Problem):
+    """An Idempotency-Key that came with another request before."""
+
+    code: Literal["idempotency-key-reused"]
 
 
 class LabelProblem(Problem):
     """A label that was not recorded."""
 
+    code: Literal["label-unknown", "label-conflicting", "label-invalid"]
     outcome: Outcome
 
 
 def describe_predict(schema: Schema) -> dict[str, Any]:
     """Return the keyword arguments of the route that describe it."""
     row = describe_row(schema)
-    batch = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}, "required": ["rows"]}
+    batch = describe_list("rows", row, {"type": "object", "title": "Any other row: it is rejected in its place"})
     examples = {
         "row": {"summary": "One row", "value": example_row(schema)},
         "rows": {"summary": "Many rows", "value": {"rows": [example_row(schema)]}},
@@ -92,10 +101,14 @@ def describe_predict(schema: Schema) -> dict[str, Any]:
     return {
         "tags": ["predictions"],
         "summary": "Answer one row, or many as {rows: [...]}",
+        "description": "An answered row is in the log before the answer leaves; an impossible one is kept too.",
         "response_model": None,
         "responses": {
             200: {"model": Prediction | Predictions, "description": "One answer, or one for each row."},
-            422: problem_response(RowProblem, "The single row is impossible; it was stored as rejected."),
+            422: problem_response(
+                RowProblem | ReusedProblem,
+                "The single row is impossible and was stored as rejected, or the Idempotency-Key is not new.",
+            ),
             **common_problems(),
         },
         "openapi_extra": {"requestBody": request_body({"anyOf": [row, batch]}, examples)},
@@ -106,7 +119,9 @@ def describe_labels(schema: Schema) -> dict[str, Any]:
     """Return the keyword arguments of the route that describe it."""
     target = schema.target
     label = describe_label(target)
-    many = {"type": "object", "properties": {"labels": {"type": "array", "items": label}}, "required": ["labels"]}
+    other = {**label, "title": "Any other label: it is invalid in its place"}
+    other["properties"] = {**label["properties"], "label": {}}
+    many = describe_list("labels", label, other)
     example = {"id": "018bcfe5-687b-7c5e-9a3f-0d6f7e1c2b4a", "label": target.positive}
     examples = {
         "label": {"summary": "One outcome", "value": example},
@@ -115,20 +130,30 @@ def describe_labels(schema: Schema) -> dict[str, Any]:
     return {
         "tags": ["predictions"],
         "summary": "Report the outcome of one prediction, or of many as {labels: [...]}",
+        "description": "One outcome for each prediction: the same again is fine, another one is refused.",
         "response_model": None,
         "responses": {
             200: {"model": Outcome | Outcomes, "description": "What became of the label, or of each one."},
             404: problem_response(LabelProblem, "No prediction has the id."),
             409: problem_response(LabelProblem, "Another label was recorded before, and stands."),
-            422: problem_response(LabelProblem, "The label is not one of the target's two values."),
+            422: problem_response(
+                LabelProblem | ReusedProblem,
+                "The label is not one of the target's two values, or the Idempotency-Key is not new.",
+            ),
             **common_problems(),
         },
         "openapi_extra": {"requestBody": request_body({"anyOf": [label, many]}, examples)},
     }
 
 
+def describe_list(name: str, right: Json, wrong: Json) -> Json:
+    """Return the JSON Schema of many items in one body: a wrong one is answered in its place, and stops no other."""
+    items = {"type": "array", "items": {"anyOf": [right, wrong]}}
+    return {"type": "object", "properties": {name: items}, "required": [name], "additionalProperties": False}
+
+
 def describe_row(schema: Schema) -> Json:
-    """Return the JSON Schema of one row. It is wider than the rules: a missing marker may lie outside the range."""
+    """Return the JSON Schema of one row: what it admits is accepted, and nothing else."""
     return {
         "type": "object",
         "title": "Row",
@@ -142,9 +167,11 @@ def describe_feature(feature: Feature) -> Json:
     """Return the JSON Schema of one feature; null is a value that was not measured."""
     if feature.kind == "categorical":
         return {"type": ["string", "integer", "null"], "description": "a category"}
-    texts = any(isinstance(marker, str) for marker in feature.missing)
+    # Wider than float32 is no number that the model can hold.
+    low = -FLOAT32_MAX if feature.low is None else max(feature.low, -FLOAT32_MAX)
+    high = FLOAT32_MAX if feature.high is None else min(feature.high, FLOAT32_MAX)
     return {
-        "type": ["number", "string", "null"] if texts else ["number", "null"],
+        "anyOf": [{"type": "number", "minimum": low, "maximum": high}, {"enum": [*feature.missing, None]}],
         "description": describe_range(feature),
     }
 
@@ -154,7 +181,10 @@ def describe_label(target: Target) -> Json:
     return {
         "type": "object",
         "title": "Label",
-        "properties": {"id": {"type": "string"}, "label": {"enum": [target.negative, target.positive]}},
+        "properties": {
+            "id": {"type": "string", "maxLength": MAX_ID_LENGTH},
+            "label": {"enum": [target.negative, target.positive]},
+        },
         "required": ["id", "label"],
         "additionalProperties": False,
     }
@@ -186,8 +216,19 @@ def common_problems() -> dict[int | str, dict[str, Any]]:
     }
 
 
-def problem_response(model: type[Problem], description: str) -> dict[str, Any]:
+def problem_response(problems: Any, description: str) -> dict[str, Any]:  # Any: a model, or several in a union
     """Return the description of a problem answer."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+    schema = TypeAdapter(problems).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+    schemas = schema.pop("$defs", {})
+    return {"description": description, "content": {"application/problem+json": {"schema": inline(schema, schemas)}}}
+
+
+def inline(schema: Any, schemas: Json) -> Any:  # Any: any part of a JSON Schema
+    """Return a JSON Schema without references: FastAPI takes no further components."""
+    if isinstance(schema, list):
+        return [inline(part, schemas) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return inline(schemas[schema["$ref"].rsplit("/", 1)[-1]], schemas)
+    return {name: inline(part, schemas) for name, part in schema.items()}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -68,11 +68,11 @@ def add_state(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/events", tags=["state"], summary="The event log after a line, oldest first")
     async def events(
         after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-        kind: Annotated[str | None, Query(max_length=40)] = None,
+        kind: Annotated[str, Query(max_length=40, description="Empty for every kind.")] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS,
     ) -> Response:
         found = await ask(
-            worker, lambda connection: list(islice(read_events(connection, after=after, kind=kind), limit))
+            worker, lambda connection: list(islice(read_events(connection, after=after, kind=kind or None), limit))
         )
         return to_json({"events": found})
 
@@ -102,7 +102,9 @@ def add_health(app: FastAPI, worker: Worker) -> None:
             answer |= {"obstacles": obstacles, **describe_worker(worker)}
         return to_json(answer, 503 if obstacles else 200)
 
-    @app.get("/metrics", tags=["health"], summary="Metrics in Prometheus' text format")
+    @app.get(
+        "/metrics", tags=["health"], summary="Metrics in Prometheus' text format", response_class=PlainTextResponse
+    )
     async def metrics() -> Response:
         with suppress(SQLAlchemyError):  # a database that is away is the moment at which metrics are wanted most
             check = await ask(worker, latest_drift_check)
