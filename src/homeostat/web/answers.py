@@ -22,6 +22,9 @@ from homeostat.web.bodies import show
 
 # Each unknown field is compared with every column: more of them are not named.
 MAX_UNKNOWN_FIELDS = 20
+# Broken rules that are told of one request. Of each impossible row after that it is the first alone: 30 kB of empty
+# rows would be answered with 8 MB.
+MAX_TOLD = 1_000
 # An accepted row that the graph has no number for: a model that overflows must not stop the log.
 NO_ANSWER = Violation("", None, "answer", "a row that the model has an answer to")
 
@@ -109,10 +112,12 @@ def ask_rules(
     """Return the cells of each row, None for the impossible ones, and by place what is wrong with these."""
     reasons: dict[int, Sequence[Violation]] = {}
     cells = list(found)
+    left = MAX_TOLD
     for place in [place for place, one in enumerate(found) if one is None]:
-        checked = check_row(bound_unknown(sent(place), schema), schema)
+        checked = check_row(bound_unknown(sent(place), schema, at_most=MAX_UNKNOWN_FIELDS if left > 0 else 1), schema)
         if checked.violations:
-            reasons[place] = checked.violations
+            reasons[place] = checked.violations if left > 0 else checked.violations[:1]
+            left -= len(checked.violations)
         else:
             cells[place] = tuple(checked.row[feature.name] for feature in schema.features)
     return cells, reasons
@@ -161,13 +166,16 @@ def merge(
     return Judged(results, predicted, lines)
 
 
-def bound_unknown(row: SentRow, schema: Schema) -> SentRow:
-    """Return a row without all but its first unknown fields, if it has very many."""
-    if len(row) <= len(schema.features) + MAX_UNKNOWN_FIELDS:
+def bound_unknown(row: SentRow, schema: Schema, *, at_most: int) -> SentRow:
+    """Return a row without all but its first unknown fields, if it may have more of them."""
+    if len(row) <= at_most:
         return row
-    names = {feature.name for feature in schema.features}
-    unknown = islice((key for key in row if key not in names), MAX_UNKNOWN_FIELDS)
-    return {key: row[key] for key in (*(names & row.keys()), *unknown)}
+    names = [feature.name for feature in schema.features]
+    known = [name for name in names if name in row]
+    if len(row) - len(known) <= at_most:
+        return row
+    unknown = islice((key for key in row if key not in names), at_most)
+    return {key: row[key] for key in (*known, *unknown)}
 
 
 def violation_to_json(violation: Violation) -> Json:

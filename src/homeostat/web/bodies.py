@@ -14,6 +14,10 @@ from homeostat.errors import RequestInvalid, RequestTooLarge
 SHOWN_BYTES = 200
 # The longest id that an outcome is looked up under; ours have 36 characters.
 MAX_ID_LENGTH = 200
+# Arrays and objects in a body: each takes some hundred bytes of memory, and the time of the garbage collector. A larger
+# body may have one for each so many bytes: no row is shorter.
+MAX_CONTAINERS = 100_000
+CONTAINER_BYTES = 8
 
 
 async def receive_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int) -> bytes | None:
@@ -51,7 +55,8 @@ def too_large(problem: str, limit_bytes: int) -> RequestTooLarge:
 
 
 def decode_json(body: bytes) -> object:
-    """Return the JSON value in a body; RequestInvalid if the bytes are not JSON or nested beyond the stack."""
+    """Return the JSON value in a body; RequestInvalid if the bytes are not JSON, or an avalanche of brackets."""
+    require_few_containers(body)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -60,6 +65,18 @@ def decode_json(body: bytes) -> object:
             expected="JSON in UTF-8 (RFC 8259), which knows no NaN and no infinity",
             action="send null for a value that was not measured",
         ) from error
+
+
+def require_few_containers(body: bytes) -> None:
+    """Raise RequestInvalid for very many arrays and objects; brackets in text are counted as well."""
+    n_containers = body.count(b"[") + body.count(b"{")
+    limit = max(MAX_CONTAINERS, len(body) // CONTAINER_BYTES)
+    if n_containers > limit:
+        raise RequestInvalid(
+            problem=f"the body has {n_containers} opening brackets",
+            expected=f"at most {limit}",
+            action="send plain values, and the rows in several requests",
+        )
 
 
 def show(value: object) -> object:

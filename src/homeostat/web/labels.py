@@ -5,9 +5,12 @@ Not here: which outcome counts (`monitoring.labels`).
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -25,7 +28,7 @@ from homeostat.project import Project
 from homeostat.records import Json, Target
 from homeostat.store.tables import EPOCH
 from homeostat.web.bodies import MAX_ID_LENGTH, decode_json, receive_body, show
-from homeostat.web.endpoint import JSON, REPLAYED, Sent, claim_of, sender_of
+from homeostat.web.endpoint import JSON, REPLAYED, THREAD_BYTES, Sent, claim_of, sender_of
 from homeostat.web.openapi import describe_labels
 from homeostat.web.problems import MEDIA_TYPE, Problem, problem_to_json
 from homeostat.web.worker import Worker
@@ -52,6 +55,8 @@ class SentLabels(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def add_labels(app: FastAPI, worker: Worker) -> None:
     """Add the route to the application."""
     limits = worker.project.settings.serving
+    # One, as for rows: with more, each turn of the event loop waits for all of them.
+    thread = ThreadPoolExecutor(1, "labels")
 
     async def label(request: Request) -> Response:
         headers = dict(request.scope["headers"])
@@ -60,8 +65,11 @@ def add_labels(app: FastAPI, worker: Worker) -> None:
             raise ClientDisconnect
         sent = Sent(body, headers, {}, limits.max_rows, time.time_ns() // 1000)
         claim = claim_of(sent, request.scope, remember_s=limits.idempotency_s)
-        items, single = parse_labels(decode_json(body), max_items=limits.max_rows)
-        answer = await keep(Outcomes(items, sender_of(request.scope), sent.received_at, claim, single), worker)
+        read = partial(read_labels, body, max_items=limits.max_rows)
+        large = len(body) > THREAD_BYTES
+        items, single = await asyncio.get_running_loop().run_in_executor(thread, read) if large else read()
+        outcomes = Outcomes(items, sender_of(request.scope), sent.received_at, claim, single)
+        answer = await keep(outcomes, worker, thread)
         return Response(answer.content, answer.status, dict(answer.headers))
 
     app.post("/v1/labels", **describe_labels(worker.project.schema))(label)
@@ -76,6 +84,11 @@ class Outcomes:
     received_at: int
     claim: Claim | None
     single: bool
+
+
+def read_labels(body: bytes, *, max_items: int) -> tuple[list[LabelItem], bool]:
+    """Return the outcomes in a body as it was sent; errors as `parse_labels`, and for what is no JSON."""
+    return parse_labels(decode_json(body), max_items=max_items)
 
 
 def parse_labels(document: object, *, max_items: int) -> tuple[list[LabelItem], bool]:
@@ -112,15 +125,15 @@ def is_plain(value: object) -> bool:
     return not isinstance(value, list | dict)
 
 
-async def keep(sent: Outcomes, worker: Worker) -> Answered:
+async def keep(sent: Outcomes, worker: Worker, thread: ThreadPoolExecutor) -> Answered:
     """Return the answer once the outcomes are on disk; an I/O error ends the log as one of its own would."""
     worker.log.require_whole()
     try:
-        answer, outcomes = await asyncio.to_thread(write, sent, worker.project)
+        answer, outcomes = await asyncio.get_running_loop().run_in_executor(thread, write, sent, worker.project)
     except SQLAlchemyError as error:
         raise busy(error) or worker.log.fail(error) from error
-    for outcome in outcomes:
-        worker.metrics.labels.labels(outcome.status).inc()
+    for status, n_outcomes in Counter(outcome.status for outcome in outcomes).items():
+        worker.metrics.labels.labels(status).inc(n_outcomes)
     if answer.status != HTTPStatus.OK and outcomes:
         worker.metrics.errors.labels(f"label-{outcomes[0].status}").inc()
     return answer
