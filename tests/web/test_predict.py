@@ -1,17 +1,23 @@
 """POST /v1/predict: normal rows are answered and kept, impossible rows are refused by name, and nothing is a 500."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import msgspec
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from sqlalchemy import func, select
 
 from homeostat.data.columns import stack_rows
+from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.monitoring.entries import label_from_text
 from homeostat.project import Project
 from homeostat.store.tables import predictions, rejections
+from homeostat.training.scoring import Graph
 from homeostat.web.server import Server
 
 Row = dict[str, Any]
@@ -212,3 +218,26 @@ def test_the_last_of_two_equal_fields_counts(client: httpx.Client, row: Row) -> 
     body = msgspec.json.encode({**row, "Age": 250})[:-1] + b',"Age":50}'
 
     assert client.post("/v1/predict", content=body).status_code == 200
+
+
+def break_graph(server: Server) -> None:
+    """Let the release that answers answer NaN to every row: no check at load lets such a one pass."""
+    live = server.worker.require_live()
+    model = onnx.load_from_string(open_release(find_release(live.digest, server.worker.project.blobs)).graph)
+    (offset,) = (one for one in model.graph.initializer if one.name == "calibration_offset")
+    offset.CopyFrom(numpy_helper.from_array(np.full_like(numpy_helper.to_array(offset), np.nan), offset.name))
+    server.worker.follower.live = replace(live, graph=Graph(model.SerializeToString(), live.schema))
+
+
+def test_a_row_that_the_model_has_no_number_for_is_refused_and_kept(
+    client: httpx.Client, server: Server, project: Project, row: Row
+) -> None:
+    break_graph(server)
+
+    alone = client.post("/v1/predict", json=row)
+    batch = client.post("/v1/predict", json={"rows": [row] * 10}).json()["predictions"]
+
+    problem = assert_is_problem(alone, 422, "row-rejected")
+    assert [violation["rule"] for violation in problem["rejected"]] == ["answer"]
+    assert batch == [{"rejected": problem["rejected"]}] * 10
+    assert count_rows(project) == (0, 11)

@@ -83,7 +83,7 @@ def judge_cells(
     found
         The cells of each row, None where the rules must say what is wrong.
     sent
-        Returns the row at a place as it was sent; called for the rows without cells only.
+        Returns the row at a place as it was sent; called for the rows without cells or without an answer only.
     live
         The release that answers.
     received_at
