@@ -128,6 +128,21 @@ def test_a_worker_that_cannot_be_replaced_ends_the_service_with_its_code(
     assert service[0].wait(PATIENCE_S) == 1
 
 
+def test_sigterm_between_two_attempts_to_replace_a_worker_is_no_failure(
+    service: Service, trained_project: Path
+) -> None:
+    (trained_project / "homeostat.toml").write_text("[project]")
+    assert service[0].stderr is not None
+
+    os.kill(min(workers_of(service)), signal.SIGKILL)
+    told = ""
+    while told.count("another is started") < 4:  # so often that the next attempt is not made at once
+        told += service[0].stderr.readline()
+    service[0].send_signal(signal.SIGTERM)
+
+    assert "Traceback" not in service[0].stderr.read()
+
+
 def test_a_rolling_restart_with_a_release_that_does_not_load_leaves_the_old_workers(
     service: Service, trained_project: Path, row: Row
 ) -> None:

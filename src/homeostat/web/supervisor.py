@@ -203,6 +203,7 @@ class Supervisor:
             click.echo(f"A worker ended with code {code}; another is started.", err=True)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), BACKOFF_S * (2**n_early - 1))
+                break
             try:
                 self._workers[index] = await self._start()
                 break
