@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from homeostat.project import open_project
+from homeostat.store.keys import Scope, create_key
 from homeostat.web.server import EXIT_LOG_FAILED
 from tests.web.senders import Senders, kept_ids
 
@@ -157,6 +160,20 @@ def test_a_rolling_restart_with_a_release_that_does_not_load_leaves_the_old_work
     assert "the old ones go on" in told[1]
     assert workers_of(service) == old
     assert httpx.post(f"{service[1]}/v1/predict", json=row).status_code == 200
+
+
+def test_workers_asked_for_on_the_command_line_share_the_quota_of_a_key(
+    service: Service, trained_project: Path, row: Row
+) -> None:
+    with open_project(trained_project) as project, project.database.write() as connection:
+        scopes: frozenset[Scope] = frozenset({"predict"})
+        _, token = create_key(connection, "test", scopes, rows_per_minute=2, now=datetime.now(UTC))
+    wait_until(lambda: httpx.post(f"{service[1]}/v1/predict", json=row).status_code == 401)
+    headers = {"authorization": f"Bearer {token}"}
+    answers = [httpx.post(f"{service[1]}/v1/predict", json=row, headers=headers) for _ in range(20)]
+
+    assert sum(answer.status_code == 200 for answer in answers) <= 2
+    assert {answer.status_code for answer in answers} == {200, 429}
 
 
 def test_any_worker_tells_the_metrics_of_all(service: Service, row: Row) -> None:
