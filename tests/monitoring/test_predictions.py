@@ -173,16 +173,18 @@ def test_after_an_io_error_the_log_never_writes_again(database: Database) -> Non
     assert commits == []
 
 
-def test_a_full_disk_is_refused_and_the_log_goes_on(database: Database) -> None:
-    def limit_pages(pages: int) -> None:
-        with database.engine.connect() as connection:
-            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+def limit_pages(database: Database, pages: int) -> None:
+    """Bound the file; SQLite takes the size that it has already for the least."""
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
 
+
+def test_a_full_disk_is_refused_and_the_log_goes_on(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
-        limit_pages(1)  # SQLite takes the size that the file has already
+        limit_pages(database, 1)
         with pytest.raises(LogBusy, match="full"):
             await log.append(one({"City": "x" * 100_000}))
-        limit_pages(1_000_000)
+        limit_pages(database, 1_000_000)
         await log.append(one())
 
     use_log(database, use)
@@ -253,6 +255,28 @@ def test_rows_that_nobody_waits_for_are_written_soon_and_together(database: Data
 
     assert len(use_log(database, use)) < 10
     assert len(stored_ids(database)) == 100
+
+
+def test_after_a_refusal_that_nobody_waited_for_the_next_sender_is_told_until_rows_are_taken_again(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = one({"City": "x" * 100_000})
+
+    async def use(log: PredictionLog) -> None:
+        limit_pages(database, 1)
+        await log.post(large)
+        while log.pending_rows:
+            await asyncio.sleep(0.01)
+        with pytest.raises(LogBusy, match="full"):
+            await log.post(large)
+        limit_pages(database, 1_000_000)
+        await log.post(one())
+        await log.post(one())
+
+    use_log(database, use)
+
+    assert len(stored_ids(database)) == 2
+    assert "1 answered rows are lost: the database took no row" in caplog.text
 
 
 def test_rows_that_come_faster_than_the_disk_takes_them_are_waited_for_and_not_refused(database: Database) -> None:

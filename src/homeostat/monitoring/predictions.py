@@ -5,6 +5,7 @@ Not here: what a line holds (`monitoring.entries`), outcomes (`monitoring.labels
 """
 
 import asyncio
+import logging
 import queue
 import threading
 import time
@@ -31,6 +32,8 @@ EASY_PENDING_ROWS = 5_000
 # How long rows that nobody waits for are gathered before they are written: without it, the writer would wake up for
 # each of them and take the interpreter from the thread that answers.
 GATHER_S = 0.05
+
+logger = logging.getLogger("homeostat.log")
 
 # What becomes of one request's entries: None (kept), what the same request was answered with before, or why not.
 Outcome: TypeAlias = Answered | HomeostatError | None
@@ -81,6 +84,7 @@ class PredictionLog:
         self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._urgent = threading.Event()
         self._open = True
+        self._refused = False
         self._thread = threading.Thread(target=self._write_until_closed, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -114,9 +118,10 @@ class PredictionLog:
     async def post(self, entries: Entries) -> None:
         """Hand in entries that are written soon, or lost with the process; errors as `append`.
 
-        Returns at once, unless very many rows wait already.
+        Returns at once, unless very many rows wait already, or the database has refused rows and taken none since: a
+        full disk must not go unnoticed.
         """
-        if self.pending_rows > EASY_PENDING_ROWS:
+        if self.pending_rows > EASY_PENDING_ROWS or self._refused:
             await self.append(entries)
         else:
             self._enter(Waiting(entries, None))
@@ -191,6 +196,9 @@ class PredictionLog:
         for waiting, outcome in zip(group, outcomes, strict=True):
             self.pending_rows -= waiting.entries.n_rows
             committed = waiting.committed
+            self._refused = isinstance(outcome, LogBusy)
+            if committed is None and isinstance(outcome, HomeostatError):
+                logger.error("%d answered rows are lost: %s", waiting.entries.n_rows, outcome)
             if committed is None or committed.done():  # nobody waits, or its request was cancelled
                 continue
             if isinstance(outcome, HomeostatError):
