@@ -4,7 +4,7 @@ import asyncio
 import resource
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from homeostat.errors import DeadlineExceeded, IdempotencyReused, LogBusy, LogFailed
+from homeostat.errors import DeadlineExceeded, HomeostatError, IdempotencyReused, LogBusy, LogFailed
 from homeostat.monitoring.entries import (
     Entries,
     Line,
@@ -68,8 +68,22 @@ def use_log(database: Database, use: Callable[[PredictionLog], Awaitable[None]])
     return commits
 
 
+def limit_pages(database: Database, pages: int) -> None:
+    """Bound the file; SQLite takes the size that it has already for the least."""
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+
 @contextmanager
-def failing_disk() -> Iterator[None]:
+def full_disk(database: Database) -> Iterator[None]:
+    """Let the file grow by no page."""
+    limit_pages(database, 1)
+    yield
+    limit_pages(database, 1_000_000)
+
+
+@contextmanager
+def failing_disk(_: Database) -> Iterator[None]:
     """Let every write of this process beyond the first byte of a file fail with an I/O error."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
@@ -152,7 +166,7 @@ def test_a_sender_that_gives_up_disturbs_nobody(database: Database) -> None:
 
 def test_an_io_error_fails_every_sender_that_waits(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
-        with failing_disk():
+        with failing_disk(database):
             done = await asyncio.gather(*(log.append(one()) for _ in range(20)), return_exceptions=True)
 
         assert {type(outcome) for outcome in done} == {LogFailed}
@@ -163,7 +177,7 @@ def test_an_io_error_fails_every_sender_that_waits(database: Database) -> None:
 
 def test_after_an_io_error_the_log_never_writes_again(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
-        with failing_disk(), pytest.raises(LogFailed):
+        with failing_disk(database), pytest.raises(LogFailed):
             await log.append(one())
         with pytest.raises(LogFailed, match="starting it again"):
             await log.append(one())
@@ -173,18 +187,10 @@ def test_after_an_io_error_the_log_never_writes_again(database: Database) -> Non
     assert commits == []
 
 
-def limit_pages(database: Database, pages: int) -> None:
-    """Bound the file; SQLite takes the size that it has already for the least."""
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-
-
 def test_a_full_disk_is_refused_and_the_log_goes_on(database: Database) -> None:
     async def use(log: PredictionLog) -> None:
-        limit_pages(database, 1)
-        with pytest.raises(LogBusy, match="full"):
+        with full_disk(database), pytest.raises(LogBusy, match="full"):
             await log.append(one({"City": "x" * 100_000}))
-        limit_pages(database, 1_000_000)
         await log.append(one())
 
     use_log(database, use)
@@ -257,19 +263,31 @@ def test_rows_that_nobody_waits_for_are_written_soon_and_together(database: Data
     assert len(stored_ids(database)) == 100
 
 
+@pytest.mark.parametrize("break_database", [failing_disk, full_disk])
+def test_no_error_repeats_a_row_or_a_statement(
+    database: Database, break_database: Callable[[Database], AbstractContextManager[None]]
+) -> None:
+    async def use(log: PredictionLog) -> None:
+        with break_database(database), pytest.raises(HomeostatError, match="the database") as refused:
+            await log.append(one({"City": "x" * 100_000}))
+        assert "xxx" not in str(refused.value)
+        assert "INSERT" not in str(refused.value)
+
+    use_log(database, use)
+
+
 def test_after_a_refusal_that_nobody_waited_for_the_next_sender_is_told_until_rows_are_taken_again(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     large = one({"City": "x" * 100_000})
 
     async def use(log: PredictionLog) -> None:
-        limit_pages(database, 1)
-        await log.post(large)
-        while log.pending_rows:
-            await asyncio.sleep(0.01)
-        with pytest.raises(LogBusy, match="full"):
+        with full_disk(database):
             await log.post(large)
-        limit_pages(database, 1_000_000)
+            with pytest.raises(LogBusy, match="full"):
+                await log.append(large)
+            with pytest.raises(LogBusy, match="full"):
+                await log.post(large)
         await log.post(one())
         await log.post(one())
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from homeostat.errors import DeadlineExceeded, HomeostatError, IdempotencyReused, LogBusy, LogFailed
 from homeostat.monitoring.entries import PREDICTION_COLUMNS, REJECTION_COLUMNS, Entries
@@ -143,7 +143,7 @@ class PredictionLog:
         """Mark the log as failed for good, and return the error that every sender gets."""
         if self.failure is None:
             self.failure = LogFailed(
-                problem=f"the database could not be written: {error}",
+                problem=f"the database could not be written: {said_by_database(error)}",
                 expected="a disk that keeps what it is given",
                 action="look at the disk; the service exits, and starting it again recovers the log",
             )
@@ -246,10 +246,15 @@ def busy(error: SQLAlchemyError) -> LogBusy | None:
     if not is_refusal(error):
         return None
     return LogBusy(
-        problem=f"the database took no row: {error}",
+        problem=f"the database took no row: {said_by_database(error)}",
         expected="a database that is free, on a disk with room",
         action="send the request again; if it goes on, free disk space or end the process that holds the database",
     )
+
+
+def said_by_database(error: BaseException) -> object:
+    """Return what the driver said of an error, without the statement, which SQLAlchemy adds."""
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def afresh(error: HomeostatError) -> HomeostatError:

@@ -63,7 +63,8 @@ class Database:
     def __init__(
         self, url: str, *, durability: Durability = "power-safe", busy_timeout_ms: int = BUSY_TIMEOUT_MS
     ) -> None:
-        self.engine: Engine = create_engine(url)
+        # Errors are answered to senders and written to logs: they must not repeat anybody's row.
+        self.engine: Engine = create_engine(url, hide_parameters=True)
         self._busy_timeout_ms = busy_timeout_ms
         self._lock_file = lock_file(url)
         self._prepare_sqlite(SYNCHRONOUS[durability])
