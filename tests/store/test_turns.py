@@ -1,5 +1,6 @@
 """One writer at a time, and no writer waits for ever: not for a dead one, a stopped one, or itself."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.store.database import Database, is_refusal, lock_file
 from homeostat.store.tables import EPOCH, leases
-from homeostat.store.turns import TurnRefused, hold_turn
+from homeostat.store.turns import TurnRefused, hold_turn, lock, unlock
 
 # Writes a line, and stays in the middle of the transaction.
 HOLDER = """
@@ -149,6 +150,15 @@ def points_to(descriptor: Path, path: Path) -> bool:
 
 def test_a_lock_file_that_cannot_be_made_is_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(TurnRefused, match="cannot be locked"), hold_turn(tmp_path / "no" / "lock", timeout_s=1):
+        pass
+
+
+def test_a_lock_file_that_cannot_be_opened_after_a_wait_is_a_refusal_at_once(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()  # which nobody can open to write
+    place = lock(tmp_path / "lock.queue", fcntl.LOCK_EX)
+    threading.Timer(0.2, unlock, [place]).start()
+
+    with pytest.raises(TurnRefused, match="cannot be locked"), hold_turn(tmp_path / "lock", timeout_s=30):
         pass
 
 

@@ -50,7 +50,12 @@ def take_within(path: Path, timeout_s: float) -> int | None:
     turn: Future[int] = Future()
 
     def wait() -> None:
-        descriptor = take(path, fcntl.LOCK_EX)
+        try:
+            descriptor = take(path, fcntl.LOCK_EX)
+        except OSError as error:
+            if turn.set_running_or_notify_cancel():
+                turn.set_exception(error)
+            return
         if turn.set_running_or_notify_cancel():
             turn.set_result(descriptor)
         else:
