@@ -20,6 +20,7 @@ from homeostat.deployment.serving import LiveRelease
 from homeostat.errors import HomeostatError, RequestInvalid
 from homeostat.monitoring.entries import Entries
 from homeostat.monitoring.idempotency import Answered, Claim
+from homeostat.monitoring.retention import LONGEST
 from homeostat.store.tables import EPOCH
 from homeostat.web.answers import Judged
 from homeostat.web.batching import Batcher, judge_now
@@ -186,4 +187,5 @@ def claim_of(sent: Sent, scope: Scope, *, remember_s: float) -> Claim | None:
     # The path belongs to the request: the same bytes ask for something else elsewhere.
     body = hashlib.sha256(scope["path"].encode() + b"\0" + sent.body).hexdigest()
     made_at = EPOCH + timedelta(microseconds=sent.received_at)
-    return Claim(sender_of(scope), key.decode(), body, made_at - timedelta(seconds=remember_s), made_at)
+    remembered = timedelta(seconds=min(remember_s, LONGEST.total_seconds()))  # inf is for ever
+    return Claim(sender_of(scope), key.decode(), body, made_at - remembered, made_at)
