@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect
 from homeostat.errors import RequestInvalid, RequestTooLarge
 from homeostat.monitoring.idempotency import Answered, Claim, find_answer, keep_answer
 from homeostat.monitoring.labels import LabelItem, LabelOutcome, LabelStatus, write_labels
-from homeostat.monitoring.predictions import busy
+from homeostat.monitoring.predictions import afresh, busy
 from homeostat.project import Project
 from homeostat.records import Json, Target
 from homeostat.store.tables import EPOCH
@@ -131,7 +131,7 @@ async def keep(sent: Outcomes, worker: Worker, thread: ThreadPoolExecutor) -> An
     try:
         answer, outcomes = await asyncio.get_running_loop().run_in_executor(thread, write, sent, worker.project)
     except SQLAlchemyError as error:
-        raise busy(error) or worker.log.fail(error) from error
+        raise busy(error) or afresh(worker.log.fail(error)) from error
     for status, n_outcomes in Counter(outcome.status for outcome in outcomes).items():
         worker.metrics.labels.labels(status).inc(n_outcomes)
     if answer.status != HTTPStatus.OK and outcomes:
