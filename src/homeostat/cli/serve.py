@@ -16,7 +16,6 @@ from homeostat.cli import project_option
 from homeostat.project import read_settings
 from homeostat.web.listening import Wishes
 
-STOP_S = 60
 FILE = click.Path(path_type=Path, dir_okay=False)
 SERVING_OPTIONS = (
     click.option("--host", help="Beyond this machine only with keys.  [default: settings]"),
@@ -107,4 +106,4 @@ def service(folder: Path, options: Mapping[str, object]) -> Iterator[subprocess.
             yield child
         finally:
             child.terminate()
-            child.wait(STOP_S)
+            child.wait()  # it bounds its own stop, after a grace that may be long
