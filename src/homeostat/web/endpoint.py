@@ -99,8 +99,8 @@ class RowRoutes:
         self._find = find
         self._settings = worker.project.settings.serving
         self._wait = self._settings.durability != "relaxed"
-        # One: threads that compute share the interpreter with the loop, and each takes a turn of its time.
         self._batcher = Batcher()
+        # One: threads that compute share the interpreter with the loop, and each takes a turn of its time.
         self._thread = ThreadPoolExecutor(1, "large-bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
