@@ -112,7 +112,7 @@ def test_rejected_rows_and_remembered_answers_have_periods_of_their_own(database
         for days in (6, 4, 0):
             moment = NOW - days * DAY
             connection.execute(insert(rejections).values(received_at=moment, row=b"", violations=b""))
-            values = {"body": "", "status": 200, "media_type": "", "answer": b"", "created_at": moment}
+            values = {"body": "", "status": 200, "headers": "{}", "answer": b"", "created_at": moment}
             connection.execute(insert(answers).values(owner="o", key=str(days), **values))
 
     clear(database)
