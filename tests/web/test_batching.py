@@ -94,3 +94,14 @@ def test_an_error_reaches_every_sender() -> None:
         return await asyncio.gather(*sent, return_exceptions=True)
 
     assert all(isinstance(outcome, Exception) for outcome in asyncio.run(judge()))
+
+
+def test_a_request_that_is_cancelled_disturbs_nobody() -> None:
+    async def judge() -> Judged:
+        batcher = Batcher()
+        tasks = [asyncio.create_task(batcher.judge((0.25, None), ROOT, received_at=NOW)) for _ in range(2)]
+        asyncio.get_running_loop().call_soon(tasks[0].cancel)  # after both wait, before they are judged
+        async with asyncio.timeout(5):
+            return await tasks[1]
+
+    assert isinstance(asyncio.run(judge()).results[0], Answer)

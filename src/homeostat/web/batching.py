@@ -41,7 +41,8 @@ class Batcher:
 
     def _judge_all(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for _, same in groupby(waiting, key=lambda one: id(one.live)):
+        still_there = (one for one in waiting if not one.judged.done())  # a request may be cancelled while it waits
+        for _, same in groupby(still_there, key=lambda one: id(one.live)):
             group = list(same)
             try:
                 parts = judge_together(group)
