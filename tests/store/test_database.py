@@ -11,13 +11,22 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, inspect, select, text, update
+from sqlalchemy import create_engine, func, insert, inspect, select, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from homeostat.errors import DatabaseTooNew
-from homeostat.store.database import Database, Durability, insert_lines, insert_statement, make_parent, resolve_url
+from homeostat.store.database import (
+    Database,
+    Durability,
+    insert_lines,
+    insert_statement,
+    is_refusal,
+    make_parent,
+    resolve_url,
+)
 from homeostat.store.events import append_event, find_break
 from homeostat.store.tables import EPOCH, SCHEMA_VERSION, Instant, answers, events, leases, metadata, versions
 
@@ -73,6 +82,15 @@ def test_a_database_of_a_newer_version_is_refused_in_three_parts(url: str, datab
     assert refused.value.problem == f"the database has schema version {SCHEMA_VERSION + 1}"
     assert refused.value.expected == f"version {SCHEMA_VERSION} or older, which this Homeostat can read"
     assert refused.value.action == "upgrade Homeostat, or restore a backup made before the upgrade"
+
+
+def test_no_free_connection_is_a_refusal_and_no_failed_disk() -> None:
+    engine = create_engine("sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    with engine.connect(), pytest.raises(SQLAlchemyError) as refused:
+        engine.connect()
+    engine.dispose()
+
+    assert is_refusal(refused.value)
 
 
 def write_and_fail(database: Database) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Dialect, Engine, Table, column, create_engine
 from sqlalchemy import table as named_table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection  # all of the pool are in use
 
 from homeostat.errors import DatabaseTooNew
 from homeostat.store.tables import SCHEMA_VERSION, metadata, versions
@@ -107,7 +108,7 @@ class Database:
             )
         if found is None or found < SCHEMA_VERSION:
             with self.write() as connection:
-                # So far a version only adds tables and indexes: what is there already is left as it is.
+                # So far a version only adds tables: what is there already is left as it is, old constraints included.
                 metadata.create_all(connection)
                 if (connection.scalar(select(func.max(versions.c.version))) or 0) < SCHEMA_VERSION:
                     connection.execute(insert(versions).values(version=SCHEMA_VERSION, applied_at=datetime.now(UTC)))
@@ -206,7 +207,7 @@ def insert_statement(dialect: Dialect, table: Table, columns: tuple[str, ...], n
 
 def is_refusal(error: SQLAlchemyError) -> bool:
     """Return whether the database took nothing and is whole, so that the same may be tried again."""
-    if isinstance(error, TurnRefused):
+    if isinstance(error, TurnRefused | NoConnection):
         return True
     cause = error.orig if isinstance(error, DBAPIError) else None
     return getattr(cause, "sqlite_errorname", None) in REFUSALS
