@@ -56,7 +56,7 @@ def test_the_process_prints_its_address_and_nothing_else(start_process: Start, r
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_under_load_drains_and_exits_with_0(
     start_process: Start, trained_project: Path, row: Row, sent: signal.Signals
 ) -> None:

@@ -44,9 +44,9 @@ CLOSE = (b"connection", b"close")
 class Server(uvicorn.Server):
     """A server that says once where it listens, and drains when it is told to stop or when its log fails.
 
-    SIGTERM: not ready at once; for `grace_s` requests are still taken, and each answer asks its sender to close the
-    connection; then the listener and idle connections are closed and requests under way are finished. SIGINT leaves
-    out the grace.
+    SIGTERM and SIGHUP: not ready at once; for `grace_s` requests are still taken, and each answer asks its sender to
+    close the connection; then the listener and idle connections are closed and requests under way are finished. SIGINT
+    leaves out the grace.
     """
 
     def __init__(self, config: uvicorn.Config, worker: Worker, *, only_if_ready: bool = False) -> None:
@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is uvicorn's
-        """Stop on SIGTERM and SIGINT; a second SIGINT does not wait for open requests."""
+        """Stop on SIGTERM, SIGHUP and SIGINT; a second SIGINT does not wait for open requests."""
         # Not uvicorn's own: it raises the signal again after the drain, and the exit code would be 143, not 0.
         self.worker.drain()
         self._ask_to_close()
@@ -156,6 +156,7 @@ def serve(server: Server, listener: socket.socket) -> int:
     # 1 ms, not 5: what another thread computes (metrics, a large body) holds up the event loop for this long at a time.
     sys.setswitchinterval(SWITCH_S)
     allow_open_files(MAX_CONNECTIONS + SPARE_FILES)
+    signal.signal(signal.SIGHUP, server.handle_exit)  # its terminal is gone, or somebody takes it for a supervisor
     server.run(sockets=[listener])
     if server.unready:
         click.echo(f"not ready: {'; '.join(server.unready)}", err=True)
