@@ -1,6 +1,7 @@
 """Very many connections: which wait, and which are closed."""
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -55,6 +56,24 @@ def test_every_connection_of_very_many_has_its_turn(server: Server, monkeypatch:
         assert all(connection.recv(4096).startswith(b"HTTP/1.1 200") for connection in opened)
     for connection in opened:
         connection.close()
+
+
+def test_a_process_without_a_free_descriptor_refuses_and_goes_on_when_it_has_some(
+    start_process: Start, row: Row
+) -> None:
+    process, address = start_process()
+    with httpx.Client(base_url=address) as client:
+        client.get("/livez")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        port = int(address.rpartition(":")[2])
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        time.sleep(0.5)  # measured ten times a second, the process reads a file each time
+
+        assert client.post("/v1/predict", json=row).status_code == 503
+        for connection in idle:
+            connection.close()
+        time.sleep(0.5)
+        assert client.post("/v1/predict", json=row).status_code == 200
 
 
 def test_the_process_tells_that_it_lives_while_very_many_connections_send(start_process: Start, row: Row) -> None:

@@ -160,8 +160,8 @@ class Metrics:
 
 
 def resident_memory_bytes() -> float:
-    """Return how much memory this process holds; NaN where the system has no /proc."""
+    """Return how much memory this process holds; NaN where the system does not tell: no /proc, no free descriptor."""
     try:
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except FileNotFoundError:
+    except OSError:
         return math.nan
