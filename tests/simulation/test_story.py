@@ -15,7 +15,7 @@ from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import current_promotion, list_promotions
 from homeostat.loop import tick
 from homeostat.monitoring.drift_checks import list_drift_checks
-from homeostat.monitoring.entries import PREDICTION_COLUMNS, new_prediction_ids, to_microseconds
+from homeostat.monitoring.entries import PREDICTION_COLUMNS, to_microseconds
 from homeostat.monitoring.labels import LabelItem, record_labels
 from homeostat.project import Project, open_project
 from homeostat.records import Columns
@@ -42,17 +42,18 @@ class Life:
     auc: list[float]
 
 
-def answer(project: Project, columns: Columns, outcomes: Labels | None) -> None:
-    """Put rows into the log as the service would, with their outcomes if they have arrived."""
+def answer(project: Project, columns: Columns, outcomes: Labels | None, *, ids: np.random.Generator) -> None:
+    """Put rows into the log as the service would, with their outcomes if they have arrived.
+
+    The ids decide which rows train and which ones judge: a story that is told again has the same.
+    """
     now = datetime.now(UTC)
     with project.database.write() as connection:
         promotion = current_promotion(connection)
         assert promotion is not None
         release = open_release(find_release(promotion.release, project.blobs))
         scores = Graph(release.graph, release.schema).score(columns)
-        rows = zip(
-            new_prediction_ids(len(scores), to_microseconds(now)), unstack_rows(columns), scores.tolist(), strict=True
-        )
+        rows = zip((ids.bytes(16).hex() for _ in scores), unstack_rows(columns), scores.tolist(), strict=True)
         lines = [
             (id_, to_microseconds(now), release.digest, json.dumps(row).encode(), score, json.dumps(int(score >= 0.5)))
             for id_, row, score in rows
@@ -65,14 +66,14 @@ def answer(project: Project, columns: Columns, outcomes: Labels | None) -> None:
 
 def live(project: Project, seed: int) -> Life:
     """Live through an ordinary month, the ageing of the population, one retraining and what follows."""
-    rng = np.random.default_rng(seed)
+    rng, ids = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     clinic = meet_clinic(project)
-    answer(project, draw_ordinary(clinic, 4 * WINDOW, rng)[0], None)
+    answer(project, draw_ordinary(clinic, 4 * WINDOW, rng)[0], None, ids=ids)
     list(tick(project))
     columns, outcomes = draw_aged(clinic, 8 * WINDOW, rng)
-    answer(project, {name: v[: 4 * WINDOW] for name, v in columns.items()}, outcomes[: 4 * WINDOW])
+    answer(project, {name: v[: 4 * WINDOW] for name, v in columns.items()}, outcomes[: 4 * WINDOW], ids=ids)
     list(tick(project))
-    answer(project, {name: v[4 * WINDOW :] for name, v in columns.items()}, None)
+    answer(project, {name: v[4 * WINDOW :] for name, v in columns.items()}, None, ids=ids)
     list(tick(project))
     fresh, truth = draw_aged(clinic, 20_000, rng)
     with project.database.read() as connection:

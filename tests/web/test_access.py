@@ -332,3 +332,12 @@ def test_a_token_is_in_no_file_no_event_and_no_output(
     with project.database.read() as connection:
         events = str(list(read_events(connection)))
     assert not any(token[16:-1].encode() in content for content in [*files, output.encode(), events.encode()])
+
+
+def test_without_keys_no_page_of_another_site_may_send_anything(client: httpx.Client, row: Row) -> None:
+    own = f"http://{client.base_url.host}:{client.base_url.port}"
+
+    foreign = client.post("/v1/predict", json=row, headers={"Origin": "http://elsewhere.example"})
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "access-refused")
+    assert client.post("/v1/predict", json=row, headers={"Origin": own}).status_code == 200
+    assert client.post("/v1/predict", json=row, headers={"Origin": "null"}).status_code == 403

@@ -24,6 +24,8 @@ SERVING_OPTIONS = (
     click.option("--certfile", type=FILE, help="A TLS certificate chain.  [default: settings]"),
     click.option("--keyfile", type=FILE, help="Its private key.  [default: settings]"),
 )
+# Overrides `homeostat.toml`, as any such variable does.
+WORKERS = "HOMEOSTAT_SERVING__WORKERS"
 
 
 def serving_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -60,7 +62,9 @@ def serve_command(
         from homeostat.web.server import run_worker  # noqa: PLC0415  only what the process needs: it starts in 1 s
 
         sys.exit(run_worker(folder, Wishes(**wishes), listen_fd=listen_fd, place=place, only_if_ready=only_if_ready))
-    n_workers = workers or read_settings(folder).serving.workers
+    if workers is not None:
+        os.environ[WORKERS] = str(workers)  # for every worker as well: each grants its share of a quota
+    n_workers = read_settings(folder).serving.workers
     if n_workers > 1:
         from homeostat.web import supervisor  # noqa: PLC0415  as above
 

@@ -58,6 +58,16 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/v2/models/{name}/versions/{version}/ready": READ_OR_PREDICT,
     }
 )
+# Methods that change nothing.
+LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
+# Without keys, whoever is on this machine may send: but not every page that is open in a browser here.
+FOREIGN_PAGE = Problem(
+    HTTPStatus.FORBIDDEN,
+    "access-refused",
+    "the Origin of the request is another site",
+    "a request of a program, or of a page of this service",
+    "make a key with `homeostat keys create`, and send it",
+)
 # Open, but who may not read is told yes or no, and not why.
 READINESS = "/readyz"
 PARAMETER = re.compile(r"\{\w+\}")
@@ -92,7 +102,7 @@ class RequireKey:
 
     def _admit(self, scope: Scope, route: str | None) -> Sender | Problem:
         if not self._keyring.asked:
-            return missing_route(scope["path"]) if route is None else ANYBODY
+            return admit_anybody(scope, route)
         openers = None if route is None else ROUTES[route]
         if openers is OPEN:
             if route == READINESS and scope["query_string"] and not self._may_read(scope):
@@ -113,6 +123,23 @@ class RequireKey:
             return not READ.isdisjoint(self._keyring.find(read_token(scope["headers"]), time.time()).grants)
         except KeyInvalid:
             return False
+
+
+def admit_anybody(scope: Scope, route: str | None) -> Sender | Problem:
+    """Return the sender of a request while no keys are asked for, or why it is refused all the same."""
+    if scope["method"] not in LOOKING and comes_from_elsewhere(scope["headers"]):
+        return FOREIGN_PAGE
+    return missing_route(scope["path"]) if route is None else ANYBODY
+
+
+def comes_from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a browser sends a request for a page of another site; programs send no Origin.
+
+    https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Origin
+    """
+    found = dict(headers)
+    origin = found.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != found.get(b"host")
 
 
 def find_route(path: str) -> str | None:

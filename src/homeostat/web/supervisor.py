@@ -34,8 +34,6 @@ LOG_FAILED = os.EX_IOERR
 # Beyond the grace: a worker drains for at most 30 s, and one that still runs then does not listen to signals.
 STOP_S = 45.0
 START_S = 60.0
-# How a worker is told how many there are; it overrides `homeostat.toml`, as any such variable does.
-WORKERS = "HOMEOSTAT_SERVING__WORKERS"
 # Counts that end with the service need no disk; where the system has no such folder, any temporary one does.
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  a new folder in it, for this user alone
 
@@ -91,9 +89,7 @@ def run(folder: Path, wishes: Wishes, *, n_workers: int) -> int:
         command += ["--keyfile", str(certificate.keyfile)] if certificate.keyfile else []
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with listener, tempfile.TemporaryDirectory(prefix="homeostat-metrics-", dir=memory) as metrics:
-        # The number that was asked for on the command line, if it was: each worker grants its share of a quota.
-        environment = {**os.environ, SHARED: metrics, WORKERS: str(n_workers)}
-        plan = Plan(command, environment, Path(metrics), n_workers, grace_s + STOP_S)
+        plan = Plan(command, {**os.environ, SHARED: metrics}, Path(metrics), n_workers, grace_s + STOP_S)
         return asyncio.run(Supervisor(plan, listener).supervise())
 
 
