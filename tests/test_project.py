@@ -45,7 +45,8 @@ def test_opening_creates_the_database_and_nothing_else(folder: Path) -> None:
         assert latest_event(connection, "promoted") is None
 
     assert sorted(path.name for path in folder.iterdir()) == [".homeostat", "homeostat.toml"]
-    assert {path.name.split("-")[0] for path in (folder / ".homeostat").iterdir()} == {"homeostat.db"}
+    made = {path.name.split("-")[0] for path in (folder / ".homeostat").iterdir()}
+    assert made == {"homeostat.db", "homeostat.db.lock", "homeostat.db.queue"}
 
 
 def test_places_begin_at_the_project_folder_wherever_the_command_runs(
