@@ -51,6 +51,7 @@ contract: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/false_alarms.py
+	$(BIN)/python bench/writers.py
 	$(BIN)/python -m bench.serving
 
 soak: $(READY)

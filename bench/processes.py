@@ -125,14 +125,15 @@ def free_port() -> int:
 
 def processes_of(running: Running) -> dict[int, list[str]]:
     """Return the fields of /proc/PID/stat after the name, by PID, of a server and all that it started."""
-    found: dict[int, list[str]] = {}
+    alive: dict[int, list[str]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if int(fields[3]) == running.process.pid:  # the session
-            found[int(stat.parent.name)] = fields
+        with suppress(OSError):  # it ended meanwhile
+            alive[int(stat.parent.name)] = stat.read_text().rpartition(")")[2].split()
+    root = running.process.pid
+    # Of its session, or a child of what is found already: workers may be in sessions of their own.
+    found = {pid: fields for pid, fields in alive.items() if int(fields[3]) == root}
+    while more := {pid: f for pid, f in alive.items() if int(f[1]) in found and pid not in found}:
+        found |= more
     return found
 
 

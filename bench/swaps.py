@@ -24,6 +24,9 @@ from homeostat.records import Criterion, GateResult, Json
 
 PER_SECOND = 200.0
 INTERVAL_S = 0.75
+# So long after its promotion a release is loaded and takes over; the rest of each interval is the steady state. The two
+# take turns, or a disk that is slow for some seconds would be taken for the swaps.
+AROUND_S = 0.4
 WARM_UP_S, TAIL_S = 2.0, 3.0
 VERDICT = GateResult((Criterion("bench", passed=True, sentence="let in by the benchmark", figures={}),))
 # A process that used less than this share of the busiest one's time answered hardly any request.
@@ -106,10 +109,12 @@ def count_busy(running: Running, before: dict[int, float]) -> int:
 
 
 def summarise(answered: Sequence[Answered], moments: Sequence[float], digests: Sequence[str]) -> Json:
-    """Return the figures of a run: failures, latencies before and around the swaps, how late old releases answered."""
+    """Return the figures of a run: failures, latencies around and between swaps, how late old releases answered."""
     due_s = np.array([one.due_s for one in answered])
     latency_ms = np.array([one.latency_ms for one in answered])
-    steady, around = due_s < moments[0], (due_s >= moments[0]) & (due_s < moments[-1] + INTERVAL_S)
+    since_s = due_s - np.array(moments)[np.maximum(np.searchsorted(moments, due_s, side="right") - 1, 0)]
+    swapping = (due_s >= moments[0]) & (due_s < moments[-1] + INTERVAL_S)
+    around, steady = swapping & (since_s < AROUND_S), swapping & (since_s >= AROUND_S)
     places = {digest: place for place, digest in enumerate(digests)}
     # A failed request was answered by no release: it counts as a failure and says nothing about who is old.
     answered_by = np.array([len(digests) if one.failure else places.get(one.release, -1) for one in answered])
