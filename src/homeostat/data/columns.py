@@ -5,6 +5,7 @@ Not here: reading (`data.sources`) or judging (`validation.checks`). Pure, numpy
 
 from collections.abc import Mapping, Sequence
 from types import NoneType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,13 @@ def stack_rows(rows: Sequence[Row], schema: Schema) -> Columns:
 def unstack_rows(columns: Columns) -> list[Row]:
     """Return columns as rows of plain Python cells, None for missing."""
     names = list(columns)
-    cells = [
-        [None if value != value else value for value in array.tolist()]  # noqa: PLR0124  only NaN differs from itself
-        for array in columns.values()
-    ]
+    cells = map(plain_cells, columns.values())
     return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def plain_cells(values: Floats | Texts) -> list[Any]:
+    """Return the cells of a column as plain values, None for missing."""
+    return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124  only NaN differs
 
 
 def take_rows(columns: Columns, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Columns:

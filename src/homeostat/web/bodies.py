@@ -3,7 +3,8 @@
 Not here: what the JSON must be (`web.predict`, `web.labels`). The content type is not looked at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 from starlette.types import Receive
@@ -77,6 +78,17 @@ def require_few_containers(body: bytes) -> None:
             expected=f"at most {limit}",
             action="send plain values, and the rows in several requests",
         )
+
+
+@contextmanager
+def refuse_depth() -> Iterator[None]:
+    """Call a body that is nested beyond the stack invalid."""
+    try:
+        yield
+    except RecursionError as error:
+        raise RequestInvalid(
+            problem="the body is nested too deeply", expected="rows of plain values", action="send plain values"
+        ) from error
 
 
 def show(value: object) -> object:

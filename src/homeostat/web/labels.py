@@ -30,7 +30,7 @@ from homeostat.store.tables import EPOCH
 from homeostat.web.bodies import MAX_ID_LENGTH, decode_json, receive_body, show
 from homeostat.web.endpoint import JSON, REPLAYED, THREAD_BYTES, Sent, claim_of, sender_of
 from homeostat.web.openapi import describe_labels
-from homeostat.web.problems import MEDIA_TYPE, Problem, problem_to_json
+from homeostat.web.problems import Problem, answer_problem
 from homeostat.web.worker import Worker
 
 # The status of a single outcome.
@@ -159,8 +159,7 @@ def answer_one(outcome: LabelOutcome, target: Target) -> Answered:
     problem = problem_of_outcome(outcome, target)
     if problem is None:
         return Answered(HTTPStatus.OK, JSON, msgspec.json.encode(outcome_to_json(outcome)))
-    content = msgspec.json.encode(problem_to_json(problem))
-    return Answered(problem.status, {"content-type": MEDIA_TYPE}, content)
+    return answer_problem(problem, "/v1/labels")
 
 
 def answer_many(outcomes: Sequence[LabelOutcome]) -> Answered:

@@ -21,7 +21,7 @@ from homeostat.errors import MediaTypeInvalid, RequestInvalid
 from homeostat.monitoring.idempotency import Answered
 from homeostat.records import Feature
 from homeostat.web.answers import Answer, Judged, judge_rows
-from homeostat.web.bodies import kind_of, show
+from homeostat.web.bodies import kind_of, refuse_depth, show
 from homeostat.web.endpoint import JSON, Reply, Sent
 from homeostat.web.openapi_protocols import describe_ping
 from homeostat.web.predict import require_at_most
@@ -29,7 +29,6 @@ from homeostat.web.tables import (
     Column,
     decode_python_json,
     judge_columns,
-    refuse_depth,
     reply_whole,
     require_columns,
     require_plain,

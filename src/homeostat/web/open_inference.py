@@ -18,7 +18,7 @@ from homeostat.errors import ModelMissing, RequestInvalid
 from homeostat.monitoring.idempotency import Answered
 from homeostat.records import Json, Schema, Target
 from homeostat.web.answers import Answer
-from homeostat.web.bodies import show
+from homeostat.web.bodies import refuse_depth, show
 from homeostat.web.endpoint import JSON, Reply, Sent
 from homeostat.web.openapi_protocols import describe_health, describe_metadata, describe_ready
 from homeostat.web.predict import require_at_most
@@ -27,7 +27,6 @@ from homeostat.web.tables import (
     Column,
     decode_python_json,
     judge_columns,
-    refuse_depth,
     reply_whole,
     require_columns,
     require_plain,

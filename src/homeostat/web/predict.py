@@ -15,9 +15,9 @@ from homeostat.errors import RequestInvalid, RequestTooLarge
 from homeostat.monitoring.idempotency import Answered
 from homeostat.records import Json, Schema
 from homeostat.web.answers import Judged, Refused, SentRow, judge_cells, judge_rows
-from homeostat.web.bodies import decode_json, kind_of, show
+from homeostat.web.bodies import decode_json, kind_of, refuse_depth, show
 from homeostat.web.endpoint import JSON, Reply, Sent
-from homeostat.web.problems import MEDIA_TYPE, Problem, problem_to_json
+from homeostat.web.problems import Problem, answer_problem
 
 
 def judge_predict(sent: Sent, live: LiveRelease) -> Reply:
@@ -41,15 +41,11 @@ def judge_predict(sent: Sent, live: LiveRelease) -> Reply:
 def judge_document(sent: Sent, live: LiveRelease) -> Reply:
     """Return the answer to a body that the decoder leaves to the rules; errors as `judge_predict`."""
     document = decode_json(sent.body)
-    try:
+    with refuse_depth():
         rows = parse_batch(document, live.schema, max_rows=sent.max_rows)
         if rows is None:
             return reply_to_row(judge_rows([parse_row(document, "the body")], live, received_at=sent.received_at))
         return reply_to_batch(judge_rows(rows, live, received_at=sent.received_at))
-    except RecursionError as error:
-        raise RequestInvalid(
-            problem="the body is nested too deeply", expected="rows of plain values", action="send plain values"
-        ) from error
 
 
 def parse_batch(document: object, schema: Schema, *, max_rows: int) -> list[SentRow] | None:
@@ -96,8 +92,7 @@ def reply_to_row(judged: Judged) -> Reply:
     if not isinstance(result, Refused):
         return Reply(judged, Answered(200, JSON, msgspec.json.encode(result)))
     problem = rejected_row(result.rejected)
-    content = msgspec.json.encode(problem_to_json(problem))
-    return Reply(judged, Answered(problem.status, {"content-type": MEDIA_TYPE}, content), problem.code)
+    return Reply(judged, answer_problem(problem, "/v1/predict"), problem.code)
 
 
 def reply_to_batch(judged: Judged) -> Reply:

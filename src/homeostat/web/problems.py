@@ -34,6 +34,7 @@ from homeostat.errors import (
     RequestTooLarge,
     ScopeMissing,
 )
+from homeostat.monitoring.idempotency import Answered
 from homeostat.records import Json
 
 MEDIA_TYPE = "application/problem+json"
@@ -123,17 +124,23 @@ def render_problem(problem: Problem, path: str) -> tuple[bytes, str]:
     return msgspec.json.encode(problem_to_json(problem)), MEDIA_TYPE
 
 
+def answer_problem(problem: Problem, path: str) -> Answered:
+    """Return the answer for a problem of a request to a path, as it is sent and as it is kept under a key."""
+    content, media_type = render_problem(problem, path)
+    return Answered(problem.status, {"content-type": media_type, **problem.headers}, content)
+
+
 def refuse(request: Request, problem: Problem) -> Response:
     """Return the answer for a problem, and count it."""
     request.app.state.worker.metrics.errors.labels(problem.code).inc()
-    content, media_type = render_problem(problem, request.url.path)
-    return Response(content, problem.status, dict(problem.headers), media_type)
+    answer = answer_problem(problem, request.url.path)
+    return Response(answer.content, answer.status, dict(answer.headers))
 
 
 async def send_problem(send: Send, problem: Problem, path: str) -> None:
     """Answer a problem where there is no framework."""
-    content, media_type = render_problem(problem, path)
-    await send_bytes(send, problem.status, {"content-type": media_type, **problem.headers}, content)
+    answer = answer_problem(problem, path)
+    await send_bytes(send, answer.status, answer.headers, answer.content)
 
 
 async def send_bytes(send: Send, status: int, headers: Mapping[str, str], content: bytes) -> None:

@@ -5,8 +5,7 @@ Not here: the forms of the protocols that do so (`web.open_inference`, `web.mlfl
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -15,17 +14,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from homeostat.data.columns import numbers, texts
+from homeostat.data.columns import numbers, plain_cells, texts
 from homeostat.deployment.serving import LiveRelease
 from homeostat.errors import MediaTypeInvalid, RequestInvalid
 from homeostat.monitoring.idempotency import Answered
-from homeostat.records import Feature, Floats, Schema, Texts
+from homeostat.records import Feature, Floats, Schema
 from homeostat.validation.checks import check_table
 from homeostat.validation.decoding import FEW_ROWS, Cells
 from homeostat.web.answers import Answer, Judged, Refused, SentRow, judge_cells, judge_rows
 from homeostat.web.bodies import decode_json, show
 from homeostat.web.endpoint import Reply, Sent
-from homeostat.web.problems import Problem, render_problem
+from homeostat.web.problems import Problem, answer_problem
 
 # The cells of one feature as they were sent, None or NaN for missing: plain values, or numbers as an array.
 Column: TypeAlias = Sequence[object] | Floats
@@ -50,17 +49,6 @@ def require_plain(sent: Sent) -> None:
             expected="a body that is not compressed",
             action="send it as it is",
         )
-
-
-@contextmanager
-def refuse_depth() -> Iterator[None]:
-    """Call a body that is nested beyond the stack invalid."""
-    try:
-        yield
-    except RecursionError as error:
-        raise RequestInvalid(
-            problem="the body is nested too deeply", expected="rows of plain values", action="send plain values"
-        ) from error
 
 
 def judge_columns(columns: Mapping[str, Column], live: LiveRelease, *, received_at: int) -> Judged:
@@ -111,11 +99,6 @@ def to_array(column: Column, feature: Feature) -> NDArray[Any]:
     return texts(column) if found is None else found
 
 
-def plain_cells(values: Floats | Texts) -> list[Any]:
-    """Return the checked cells of a column as plain values, None for missing."""
-    return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124  only NaN differs
-
-
 def reply_whole(judged: Judged, answer: Callable[[Sequence[Answer]], Answered], *, path: str) -> Reply:
     """Return the reply to a request: its answer, or the refusal of the whole if one of its rows is impossible.
 
@@ -132,9 +115,7 @@ def reply_whole(judged: Judged, answer: Callable[[Sequence[Answer]], Answered], 
     if len(answers) == len(judged.results):
         return Reply(judged, answer(answers))
     problem = describe_refusal(judged.results)
-    content, media_type = render_problem(problem, path)
-    refusal = Answered(problem.status, {"content-type": media_type}, content)
-    return Reply(judged.without_answers(), refusal, problem.code)
+    return Reply(judged.without_answers(), answer_problem(problem, path), problem.code)
 
 
 def describe_refusal(results: Sequence[Answer | Refused]) -> Problem:
