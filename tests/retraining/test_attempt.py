@@ -6,10 +6,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -89,6 +91,32 @@ def test_whoever_stops_waiting_takes_the_process_along_at_once(held_back: Projec
 
     assert children() == []
     assert time.monotonic() - started < 10
+
+
+@contextmanager
+def interrupted_after(delay_s: float) -> Iterator[None]:
+    """Let a signal's handler raise in whatever this process does by then."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, delay_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Files and processes of the interpreter that the signal met half built say so when they are collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("delay_ms", [0.2 * step for step in range(1, 41)])
+def test_a_signal_at_any_moment_of_the_start_ends_the_waiting_in_order(held_back: Project, delay_ms: float) -> None:
+    with pytest.raises(Interrupted), interrupted_after(delay_ms / 1000):
+        fit_on(held_back, "f" * 64)
+
+    assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
 
 
 ORPHAN = """

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from sqlalchemy import make_url
@@ -43,34 +44,32 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
         The child ended in any other way.
     """
     command = [sys.executable, "-m", "homeostat.retraining.attempt", part, str(project.folder), str(os.getpid())]
-    with subprocess.Popen(  # noqa: S603  our own interpreter and module
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **ENVIRONMENT},
-        text=True,
-    ) as child:
-        answer: list[tuple[str, str]] = []
-        # Not Thread.join: a signal handler that raises in it makes Python 3.11 believe that the thread has ended.
-        read = threading.Event()
-
-        def converse() -> None:
-            try:
-                answer.append(child.communicate(json.dumps(request)))
-            finally:
-                read.set()
-
-        threading.Thread(target=converse).start()
+    # Files, not pipes: pipes need a thread to serve them, and a signal's handler that raises while the thread was
+    # being started closed them under its feet.
+    with TemporaryFile("w+") as asked, TemporaryFile("w+") as printed, TemporaryFile("w+") as complained:
+        json.dump(request, asked)
+        asked.seek(0)
+        child = subprocess.Popen(  # noqa: S603  our own interpreter and module
+            command, stdin=asked, stdout=printed, stderr=complained, env={**os.environ, **ENVIRONMENT}
+        )
         try:
-            while not read.wait(POLL_S):
-                while_waiting()
+            exit_code = wait_for(child, while_waiting)
         except BaseException:
             child.kill()
-            read.wait()  # the pipes are closed behind this block
+            child.wait()
             raise
-    printed, complaints = answer[0]
-    return read_answer(part, child.returncode, printed, complaints)
+        printed.seek(0)
+        complained.seek(0)
+        return read_answer(part, exit_code, printed.read(), complained.read())
+
+
+def wait_for(child: subprocess.Popen[bytes], while_waiting: Callable[[], None]) -> int:
+    """Return the exit code of a process once it has ended; meanwhile call `while_waiting` now and then."""
+    while True:
+        try:
+            return child.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            while_waiting()
 
 
 def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Json:
