@@ -283,6 +283,19 @@ class DriftReport:
         return tuple(f.name for f in self.features if f.drifted)
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that a person should look at, told once on each watch; it never retrains by itself.
+
+    `kind` is the word that events use, `subject` the feature, or the column and rule, that it is about.
+    """
+
+    kind: str
+    subject: str
+    sentence: str
+    figures: Json
+
+
 # --- retraining ---------------------------------------------------------------------------------------------------
 
 

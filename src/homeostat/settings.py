@@ -74,7 +74,22 @@ class MonitoringSettings(Section):
     window: int = Field(default=200, ge=1, description="Consecutive accepted rows that one drift check looks at.")
     alpha: float = Field(default=0.05, gt=0, lt=1, description="A feature whose p-value is below has drifted.")
     boundary: float = Field(default=0.3, ge=0, le=1, description="The drift score above which the check fires.")
-    trigger: Literal["book"] = "book"
+    correction: Literal["none", "bonferroni", "holm", "benjamini-hochberg"] = Field(
+        default="none", description="How p-values are adjusted for the number of features; the book does not."
+    )
+    trigger: Literal["guarded", "book"] = Field(
+        default="guarded",
+        description="book: any check that fires asks for a retraining. guarded: only with evidence behind it.",
+    )
+    alpha_life: float = Field(
+        default=0.05, gt=0, lt=1, description="Bound on the chance that a watch ever retrains without a drift."
+    )
+    effect_floor: float = Field(
+        default=0.05, ge=0, lt=1, description="Smaller distances count for nothing in the guarded trigger."
+    )
+    maturity_s: float = Field(
+        default=604_800, ge=0, description="Age at which a prediction counts as having the label it will get."
+    )
     reference: Literal["current", "snapshot"] = Field(
         default="current",
         description="Baseline of a retrained release: rows since the change point, or all of its snapshot.",

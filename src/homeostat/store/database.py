@@ -108,8 +108,11 @@ class Database:
             )
         if found is None or found < SCHEMA_VERSION:
             with self.write() as connection:
-                # So far a version only adds tables: what is there already is left as it is, old constraints included.
+                # So far a version only adds tables and indexes: what is there already is left as it is, old
+                # constraints included.
                 metadata.create_all(connection)
+                for index in chain.from_iterable(table.indexes for table in metadata.tables.values()):
+                    index.create(connection, checkfirst=True)
                 if (connection.scalar(select(func.max(versions.c.version))) or 0) < SCHEMA_VERSION:
                     connection.execute(insert(versions).values(version=SCHEMA_VERSION, applied_at=datetime.now(UTC)))
 

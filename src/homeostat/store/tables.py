@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, types
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -167,6 +167,34 @@ drift_checks = Table(
     Column("fired", Integer, nullable=False),
     Column("report", Text, nullable=False),
 )
+
+Index("drift_checks_watched", drift_checks.c.epoch, drift_checks.c.last_seq)
+
+# What a running judgement of the watch `epoch` has come to, stored in the transaction that moves its cursor: a killed
+# loop goes on bit for bit. `kind` names whose state it is, `last_seq` the last line that it has seen.
+watch_states = Table(
+    "watch_states",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(40), primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+# What the outcomes said of one window of predictions, once they were old enough to have theirs.
+outcome_checks = Table(
+    "outcome_checks",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("first_seq", BigInteger, nullable=False, unique=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("checked_at", Instant, nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("report", Text, nullable=False),
+)
+
+Index("outcome_checks_watched", outcome_checks.c.epoch, outcome_checks.c.last_seq)
 
 # One turn of the loop. `step` names the next step to run, None once the cycle is over; `record` holds what the steps
 # so far have left, by step name.
