@@ -22,7 +22,7 @@ from homeostat.deployment.registry import (
     register_release,
 )
 from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
-from homeostat.monitoring.drift_checks import change_point, list_drift_checks
+from homeostat.monitoring.drift_checks import date_change
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch, window_is_complete
@@ -88,7 +88,7 @@ def step_snapshot(turn: Turn) -> Json:
     with turn.project.database.read() as connection:
         champion = current_promotion(connection)
         epoch = champion.epoch if champion else 0
-        moved = change_point(list_drift_checks(connection, epoch=epoch))
+        moved = date_change(connection, epoch=epoch, rule=turn.project.settings.monitoring.trigger)
     if champion is not None:
         # Only stamped rows are read, and a training by hand can come before any loop has seen one.
         stamp_rows(turn.project.database, lease=turn.lease, epoch=epoch)
@@ -318,10 +318,10 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
 
 def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:
     """Hear the triggers and decide."""
-    watched = gather_watch(connection, promotion, now=now)
+    watched = gather_watch(connection, project, promotion, now=now)
     proposals = propose(watched, project.settings.monitoring, project.settings.retraining)
     if not proposals:
-        return stay(describe_quiet(watched.checks, project.settings.monitoring.window))
+        return stay(describe_quiet(watched.newest, project.settings.monitoring.window))
     return decide(proposals, gather_facts(connection, project, promotion, now=now), project.settings.retraining)
 
 

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
 from homeostat.monitoring.drift_checks import (
+    LOOK_BACK,
     append_check,
     change_point,
+    date_change,
     last_checked,
     latest_drift_check,
     list_drift_checks,
+    newest_fired,
 )
 from homeostat.records import Json
 from homeostat.store.database import Database
@@ -30,20 +33,21 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def append(database: Database, *scores: float, epoch: int = 1, first: int = 1) -> None:
+def append(database: Database, *scores: float, epoch: int = 1, first: int = 1, guarded: Json | None = None) -> None:
     with database.write() as connection:
         if connection.scalar(select(promotions.c.epoch).where(promotions.c.epoch == epoch)) is None:
             line = {"epoch": epoch, "release": "a" * 64, "decided_at": NOW, "actor": "a", "reason": "r", "gate": "{}"}
             connection.execute(insert(promotions).values(line))
         for place, score in enumerate(scores):
             window = (first + 200 * place, first + 200 * place + 199)
-            report = {"score": score, "boundary": 0.3, "features": []}
+            report: Json = {"score": score, "boundary": 0.3, "features": []}
+            report |= {} if guarded is None else {"guarded": guarded}
             append_check(connection, report, epoch=epoch, window=window, release="a" * 64, now=NOW)
 
 
-def watch_of(fired: Sequence[bool]) -> list[Json]:
-    """Return checks of windows of 200 rows, from row 1 on."""
-    return [{"fired": one, "first_seq": 1 + 200 * place} for place, one in enumerate(fired)]
+def watch_of(fired: Sequence[bool]) -> list[tuple[int, bool]]:
+    """Return windows of 200 rows, from row 1 on."""
+    return [(1 + 200 * place, one) for place, one in enumerate(fired)]
 
 
 def window_of(pattern: str) -> int | None:
@@ -67,6 +71,7 @@ def test_a_check_comes_back_as_it_was_stored(database: Database) -> None:
         "release": "a" * 64,
         "score": 0.375,
         "fired": True,
+        "guarded": False,
         "report": {"score": 0.375, "boundary": 0.3, "features": []},
     }
 
@@ -77,6 +82,56 @@ def test_a_check_fires_above_the_boundary_and_not_at_it(database: Database, *, s
 
     with database.read() as connection:
         assert list_drift_checks(connection)[0]["fired"] is fired
+
+
+@pytest.mark.parametrize("score", [0.2, 0.5])
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_two_rules_fire_apart_from_each_other(database: Database, *, score: float, guarded: bool) -> None:
+    append(database, score, guarded={"fired": guarded, "since": 1})
+
+    with database.read() as connection:
+        (check,) = list_drift_checks(connection)
+        fired = [newest_fired(connection, epoch=1, rule=rule) is not None for rule in ("book", "guarded")]
+
+    assert [check["fired"], check["guarded"]] == fired == [score > 0.3, guarded]
+
+
+def test_the_newest_check_that_fired_is_found_behind_quiet_ones(database: Database) -> None:
+    append(database, 0.5, guarded={"fired": True, "since": 1})
+    append(database, 0.5, first=201)
+    append(database, 0.0, 0.0, first=401)
+
+    with database.read() as connection:
+        found = [newest_fired(connection, epoch=1, rule=rule) for rule in ("book", "guarded")]
+
+    assert [check and check["first_seq"] for check in found] == [201, 1]
+
+
+@pytest.mark.parametrize(("since", "expected"), [(57, 57), (None, 401)])
+def test_the_evidence_dates_a_change_by_the_guarded_rule(database: Database, since: int | None, expected: int) -> None:
+    append(database, 0.0, 0.5)
+    append(database, 0.5, first=401, guarded={"fired": True, "since": since})
+    append(database, 0.5, first=601)
+
+    with database.read() as connection:
+        dated = [date_change(connection, epoch=1, rule=rule) for rule in ("guarded", "book")]
+
+    assert dated == [expected, 201]
+
+
+def test_without_an_alarm_by_the_rule_no_change_is_dated(database: Database) -> None:
+    append(database, 0.5)
+
+    with database.read() as connection:
+        assert date_change(connection, epoch=1, rule="guarded") is None
+        assert date_change(connection, epoch=2, rule="book") is None
+
+
+def test_the_books_change_point_is_looked_for_among_the_newest_windows(database: Database) -> None:
+    append(database, *[0.5] * (LOOK_BACK + 3))
+
+    with database.read() as connection:
+        assert date_change(connection, epoch=1, rule="book") == 1 + 3 * 200
 
 
 def test_before_the_first_check_there_is_none(database: Database) -> None:

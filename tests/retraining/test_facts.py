@@ -29,10 +29,13 @@ def send(project: Project, n_rows: int, *, epoch: int = 1) -> list[str]:
 
 
 def check(project: Project, fired: Sequence[bool], *, epoch: int = 1) -> None:
-    """Record windows of 50 rows from row 1 on."""
+    """Record windows of 50 rows from row 1 on; the evidence dates the change to the first that fired."""
+    since = 50 * fired.index(True) + 1 if True in fired else None
     with project.database.write() as connection:
         for place, one in enumerate(fired):
-            report: Json = {"score": 0.5 if one else 0.0, "boundary": 0.3, "features": []}
+            guarded: Json = {"fired": one, "since": since, "counted": ["age"] * one, "needed": 1}
+            report: Json = {"score": 0.5 if one else 0.0, "boundary": 0.3, "features": [], "guarded": guarded}
+            report["evidence"] = {"gathering": place < 1, "n_reference": 50}
             window = (50 * place + 1, 50 * place + 50)
             append_check(connection, report, epoch=epoch, window=window, release="a" * 64, now=NOW)
 
@@ -59,7 +62,7 @@ def judges(project: Project, champion: Promotion) -> dict[str, object]:
 
 def watch(project: Project, champion: Promotion) -> Watch:
     with project.database.read() as connection:
-        return gather_watch(connection, champion, now=NOW)
+        return gather_watch(connection, project, champion, now=NOW)
 
 
 def test_every_label_after_the_champions_snapshot_is_new(clinic: Project, champion: Promotion) -> None:
@@ -163,20 +166,28 @@ def test_the_schedule_counts_from_the_last_cycle_or_the_promotion_if_that_is_lat
     assert watch(clinic, champion).last_trained_at == NOW + timedelta(hours=expected)
 
 
-def test_a_watch_is_shown_its_own_checks_only(clinic: Project, champion: Promotion) -> None:
-    check(clinic, [True, False, True], epoch=1)
+def test_a_watch_is_shown_its_own_newest_check_and_the_newest_that_fired(clinic: Project, champion: Promotion) -> None:
+    check(clinic, [True, True, False], epoch=1)
 
-    assert [one["fired"] for one in watch(clinic, champion).checks] == [True, False, True]
-    assert watch(clinic, Promotion(2, "a", None, NOW, "t", "t")).checks == []
+    shown, of_the_next = watch(clinic, champion), watch(clinic, Promotion(2, "a", None, NOW, "t", "t"))
+
+    assert [one and one["first_seq"] for one in (shown.newest, shown.fired)] == [101, 51]
+    assert (of_the_next.newest, of_the_next.fired) == (None, None)
 
 
 def test_a_quiet_watch_is_described_by_its_newest_window(clinic: Project, champion: Promotion) -> None:
     check(clinic, [False, False])
 
-    assert describe_quiet(watch(clinic, champion).checks, 50) == (
-        "drift score 0.000 in the newest window (rows 51 to 100), boundary 0.3; 2 windows checked on this watch"
+    assert describe_quiet(watch(clinic, champion).newest, 50) == (
+        "drift score 0.000 in the newest window (rows 51 to 100), boundary 0.3; evidence in 0 of 1 features needed"
     )
 
 
+def test_a_watch_that_still_gathers_its_reference_says_so(clinic: Project, champion: Promotion) -> None:
+    check(clinic, [False])
+
+    assert describe_quiet(watch(clinic, champion).newest, 50).endswith("; evidence begins after 50 rows of reference")
+
+
 def test_a_watch_without_a_window_says_what_it_waits_for() -> None:
-    assert describe_quiet([], 50) == "no window of 50 accepted rows is complete yet"
+    assert describe_quiet(None, 50) == "no window of 50 accepted rows is complete yet"

@@ -1,6 +1,5 @@
 """What asks for a retraining: a window above the boundary, a moment of the schedule that has passed."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,32 +14,33 @@ from tests.conformance.trigger import TriggerConformance
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
 DAILY = RetrainingSettings(schedule="0 3 * * *")
-scores = st.lists(st.integers(0, 8).map(lambda moved: moved / 8), max_size=8)
+BOOK, GUARDED = MonitoringSettings(trigger="book"), MonitoringSettings()
 
 
-def checks_of(found: Sequence[float]) -> list[Json]:
-    """Return checks of windows of 200 rows with these scores, of eight features each."""
-    return [
-        {
-            "fired": score > 0.3,
-            "score": score,
-            "first_seq": 1 + 200 * place,
-            "last_seq": 200 + 200 * place,
-            "report": {
-                "boundary": 0.3,
-                "features": [{"name": f"f{j}", "drifted": j < score * 8} for j in range(8)],
-            },
-        }
-        for place, score in enumerate(found)
-    ]
+def check_of(score: float, *, first_seq: int = 1) -> Json:
+    """Return the check of a window of 200 rows in which a share of eight features moved, with evidence for two."""
+    streams = {f"f{j}": {"value": 150.0, "peak": 1234.0, "since": 101} for j in range(8)}
+    guarded = {"fired": True, "counted": ["f0", "f1"], "needed": 2, "evidence_needed": 120.0, "since": 101}
+    return {
+        "score": score,
+        "first_seq": first_seq,
+        "last_seq": first_seq + 199,
+        "report": {
+            "boundary": 0.3,
+            "features": [{"name": f"f{j}", "drifted": j < score * 8} for j in range(8)],
+            "guarded": guarded,
+            "evidence": {"streams": streams},
+        },
+    }
 
 
-def watch_of(*found: float, trained: datetime = NOW, now: datetime = NOW) -> Watch:
-    return Watch(checks_of(found), trained, now)
+def watch_of(fired: float | None = None, *, trained: datetime = NOW, now: datetime = NOW) -> Watch:
+    """Return a watch whose newest window is quiet, and in which one before fired if its score is given."""
+    return Watch(check_of(0.0, first_seq=401), None if fired is None else check_of(fired, first_seq=201), trained, now)
 
 
-def drift(watch: Watch) -> Proposal | None:
-    return Drift().propose(watch, MonitoringSettings(), RetrainingSettings())
+def drift(watch: Watch, monitoring: MonitoringSettings = BOOK) -> Proposal | None:
+    return Drift().propose(watch, monitoring, RetrainingSettings())
 
 
 def schedule(watch: Watch, retraining: RetrainingSettings = DAILY) -> Proposal | None:
@@ -52,13 +52,18 @@ class TestDrift(TriggerConformance):
     def trigger(self) -> Trigger:
         return Drift()
 
+    @pytest.fixture(params=[BOOK, GUARDED], ids=["book", "guarded"])
+    def monitoring(self, request: pytest.FixtureRequest) -> MonitoringSettings:
+        chosen: MonitoringSettings = request.param
+        return chosen
+
     @pytest.fixture
     def calling(self) -> Watch:
-        return watch_of(0.0, 0.5)
+        return watch_of(0.5)
 
     @pytest.fixture
     def quiet(self) -> Watch:
-        return watch_of(0.0, 0.25)
+        return watch_of()
 
 
 class TestSchedule(TriggerConformance):
@@ -83,22 +88,19 @@ class TestSchedule(TriggerConformance):
 
 
 def test_the_reason_of_a_drift_names_features_score_boundary_and_rows() -> None:
-    found = drift(watch_of(0.0, 0.375))
+    found = drift(watch_of(0.375))
 
     assert found is not None
-    assert found.reason == "3 of 8 features drifted (f0, f1, f2): score 0.375 exceeds 0.3 in rows 201 to 400"
+    assert found.reason == "3 of 8 features drifted (f0, f1, f2): score 0.375, boundary 0.3, in rows 201 to 400"
 
 
-def test_a_drift_that_a_later_quiet_window_followed_still_calls() -> None:
-    found = drift(watch_of(0.5, 0.0))
+def test_the_reason_of_a_guarded_drift_names_the_evidence_and_since_when() -> None:
+    found = drift(watch_of(0.375), GUARDED)
 
     assert found is not None
-    assert found.reason.endswith("in rows 1 to 200")
-
-
-@given(scores)
-def test_drift_calls_exactly_if_some_window_of_the_watch_fired(found: list[float]) -> None:
-    assert (drift(watch_of(*found)) is not None) == any(score > 0.3 for score in found)
+    assert found.reason.endswith(
+        "in rows 201 to 400; evidence f0 1.2e+03, f1 1.2e+03, where 2 must reach 120, since about row 101"
+    )
 
 
 # --- schedule -----------------------------------------------------------------------------------------------------
@@ -169,4 +171,4 @@ def test_all_that_call_are_heard_drift_first() -> None:
 
 
 def test_where_nothing_calls_there_is_no_proposal() -> None:
-    assert propose(watch_of(0.0), MonitoringSettings(), DAILY) == []
+    assert propose(watch_of(), MonitoringSettings(), DAILY) == []

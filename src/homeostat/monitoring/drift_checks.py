@@ -1,11 +1,13 @@
-"""The record of drift checks: one line per window, and what a run of them says about since when.
+"""The record of drift checks: one line per window, which rules fired in it, and since when the world has moved.
 
-Not here: the statistics (`monitoring.drift`) or reading the windows (`monitoring.windows`). The service imports this.
+Not here: the statistics (`monitoring.drift`, `monitoring.evidence`) or reading the windows (`monitoring.windows`). The
+service imports this. What the loop asks on every turn costs the same however many windows a watch has.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, Row, func, insert, select
@@ -13,12 +15,20 @@ from sqlalchemy import Connection, Row, func, insert, select
 from homeostat.records import Json
 from homeostat.store.tables import drift_checks, promotions
 
+Rule: TypeAlias = Literal["book", "guarded"]
+BOOK, GUARDED = 1, 2
+# What the column `fired` holds where a rule has fired.
+LEVELS: Mapping[Rule, tuple[int, int]] = {"book": (BOOK, BOOK + GUARDED), "guarded": (GUARDED, BOOK + GUARDED)}
+# Windows that the book's change point is looked for in: a shift is not dated to years ago.
+LOOK_BACK = 1_000
+
 
 def append_check(
     connection: Connection, report: Json, *, epoch: int, window: tuple[int, int], release: str, now: datetime
 ) -> None:
     """Store one check of the accepted rows `window[0]` to `window[1]` (observed numbers, both included)."""
     first, last = window
+    guarded = report.get("guarded", {}).get("fired", False)
     connection.execute(
         insert(drift_checks).values(
             epoch=epoch,
@@ -27,7 +37,7 @@ def append_check(
             checked_at=now,
             release=release,
             score=report["score"],
-            fired=int(report["score"] > report["boundary"]),
+            fired=BOOK * (report["score"] > report["boundary"]) + GUARDED * guarded,
             report=json.dumps(report),
         )
     )
@@ -43,10 +53,29 @@ def list_drift_checks(connection: Connection, *, epoch: int | None = None) -> li
 
 def latest_drift_check(connection: Connection) -> Json | None:
     """Return the newest check of the release in production, None before its first."""
-    epoch = select(func.max(promotions.c.epoch)).scalar_subquery()
-    query = select(drift_checks).where(drift_checks.c.epoch == epoch).order_by(drift_checks.c.id.desc()).limit(1)
-    row = connection.execute(query).first()
-    return as_check(row) if row else None
+    epoch = connection.scalar(select(func.max(promotions.c.epoch)))
+    return None if epoch is None else newest_check(connection, epoch=epoch)
+
+
+def newest_check(connection: Connection, *, epoch: int) -> Json | None:
+    """Return the newest check of a watch, None before its first."""
+    last = last_checked(connection, epoch=epoch)
+    return None if last is None else find_check(connection, epoch=epoch, last_seq=last)
+
+
+def newest_fired(connection: Connection, *, epoch: int, rule: Rule) -> Json | None:
+    """Return the newest check of a watch in which a rule fired, None if it never did."""
+    of_watch = select(func.max(drift_checks.c.last_seq)).where(drift_checks.c.epoch == epoch)
+    # One query for each value: of two values at once SQLite would read every line that has either.
+    ends = [connection.scalar(of_watch.where(drift_checks.c.fired == level)) for level in LEVELS[rule]]
+    found = [last for last in ends if last is not None]
+    return find_check(connection, epoch=epoch, last_seq=max(found)) if found else None
+
+
+def find_check(connection: Connection, *, epoch: int, last_seq: int) -> Json:
+    """Return the check of a watch that ends with a row."""
+    query = select(drift_checks).where(drift_checks.c.epoch == epoch, drift_checks.c.last_seq == last_seq)
+    return as_check(connection.execute(query).one())
 
 
 def last_checked(connection: Connection, *, epoch: int) -> int | None:
@@ -65,21 +94,37 @@ def as_check(row: Row[tuple[object, ...]]) -> Json:
         "checked_at": row.checked_at.isoformat(),
         "release": row.release,
         "score": row.score,
-        "fired": bool(row.fired),
+        "fired": row.fired in LEVELS["book"],
+        "guarded": row.fired in LEVELS["guarded"],
         "report": msgspec.json.decode(row.report),
     }
 
 
-def change_point(checks: Sequence[Json]) -> int | None:
-    """Return the observed number from which on the world looks moved, None if no window fired.
+def date_change(connection: Connection, *, epoch: int, rule: Rule) -> int | None:
+    """Return the observed number from which on the world looks moved by the rule that retrains, None if it does not.
 
-    It is the beginning of the first fired window from which on at least half of the windows fired: one chance alarm
-    long ago does not date the change, one quiet window within it does not hide it.
+    By the guarded rule it is the change point of the evidence in the newest check that fired; by the book's, which has
+    none, that of `change_point` among the newest windows.
     """
-    fired_since = sum(bool(check["fired"]) for check in checks)
-    for place, check in enumerate(checks):
-        if check["fired"]:
-            if 2 * fired_since >= len(checks) - place:
-                return int(check["first_seq"])
+    if rule == "guarded":
+        check = newest_fired(connection, epoch=epoch, rule=rule)
+        return None if check is None else check["report"]["guarded"]["since"] or check["first_seq"]
+    query = select(drift_checks.c.first_seq, drift_checks.c.fired).where(drift_checks.c.epoch == epoch)
+    newest = connection.execute(query.order_by(drift_checks.c.last_seq.desc()).limit(LOOK_BACK)).all()
+    return change_point([(line.first_seq, line.fired in LEVELS[rule]) for line in reversed(newest)])
+
+
+def change_point(windows: Sequence[tuple[int, bool]]) -> int | None:
+    """Return the first row of the window at which a run of fired windows began, None if none fired.
+
+    `windows` holds the first row of each window, and whether it fired. It is the first fired window from which on at
+    least half of the windows fired: one chance alarm long ago does not date the change, one quiet window within it does
+    not hide it.
+    """
+    fired_since = sum(fired for _, fired in windows)
+    for place, (first_seq, fired) in enumerate(windows):
+        if fired:
+            if 2 * fired_since >= len(windows) - place:
+                return first_seq
             fired_since -= 1
     return None

@@ -4,14 +4,13 @@ Not here: what they make of it (`retraining.triggers`, `retraining.policy`).
 """
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from homeostat.data.snapshots import PRODUCTION, choose_side
 from homeostat.deployment.registry import find_registered
-from homeostat.monitoring.drift_checks import change_point, list_drift_checks
+from homeostat.monitoring.drift_checks import date_change, newest_check, newest_fired
 from homeostat.monitoring.production import count_labels_ever, labelled_since, watched_range
 from homeostat.project import Project
 from homeostat.records import Json, Promotion
@@ -20,11 +19,12 @@ from homeostat.retraining.policy import Facts
 from homeostat.retraining.triggers import Watch
 
 
-def gather_watch(connection: Connection, promotion: Promotion, *, now: datetime) -> Watch:
+def gather_watch(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Watch:
     """Return what the triggers look at."""
     began = [cycle.started_at for cycle in list_cycles(connection)]
-    checks = list_drift_checks(connection, epoch=promotion.epoch)
-    return Watch(checks, max([promotion.decided_at, *began]), now)
+    newest = newest_check(connection, epoch=promotion.epoch)
+    fired = newest_fired(connection, epoch=promotion.epoch, rule=project.settings.monitoring.trigger)
+    return Watch(newest, fired, max([promotion.decided_at, *began]), now)
 
 
 def gather_facts(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Facts:
@@ -48,7 +48,7 @@ def judging_labels(connection: Connection, project: Project, promotion: Promotio
     watched = watched_range(connection, epoch=promotion.epoch)
     if watched is None:
         return {}
-    moved = change_point(list_drift_checks(connection, epoch=promotion.epoch))
+    moved = date_change(connection, epoch=promotion.epoch, rule=project.settings.monitoring.trigger)
     since = labelled_since(connection, first_seq=moved if moved is not None else watched[0])
     share = project.settings.retraining.recent_share
     return {
@@ -64,13 +64,16 @@ def labels_seen(connection: Connection, promotion: Promotion) -> int:
     return 0 if registered is None else int(registered.metrics.get("labels_seen", 0))
 
 
-def describe_quiet(checks: Sequence[Json], window: int) -> str:
-    """Return the state of a watch on which nothing is proposed, in words."""
-    if not checks:
+def describe_quiet(newest: Json | None, window: int) -> str:
+    """Return the state of a watch on which nothing is proposed, in words; `newest` is its newest drift check."""
+    if newest is None:
         return f"no window of {window} accepted rows is complete yet"
-    last = checks[-1]
-    boundary = last["report"]["boundary"]
-    return (
-        f"drift score {last['score']:.3f} in the newest window (rows {last['first_seq']} to {last['last_seq']}), "
-        f"boundary {boundary:g}; {len(checks)} window{'s' if len(checks) > 1 else ''} checked on this watch"
-    )
+    rows = f"rows {newest['first_seq']} to {newest['last_seq']}"
+    score, report = newest["score"], newest["report"]
+    said = f"drift score {score:.3f} in the newest window ({rows}), boundary {report['boundary']:g}"
+    if "guarded" not in report:
+        return said
+    guarded = report["guarded"]
+    if report["evidence"]["gathering"]:
+        return f"{said}; evidence begins after {report['evidence']['n_reference']} rows of reference"
+    return f"{said}; evidence in {len(guarded['counted'])} of {guarded['needed']} features needed"

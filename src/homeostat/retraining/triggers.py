@@ -18,12 +18,14 @@ from homeostat.settings import MonitoringSettings, RetrainingSettings
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the triggers look at: the drift checks since the last promotion, oldest first, and two moments.
+    """What the triggers look at: drift checks since the last promotion, and two moments.
 
-    `last_trained_at` is when the last cycle began, or the last promotion was made if that is later.
+    `newest` is the newest check, `fired` the newest one in which the rule of `monitoring.trigger` fired, each None
+    without one. `last_trained_at` is when the last cycle began, or the last promotion was made if that is later.
     """
 
-    checks: Sequence[Json]
+    newest: Json | None
+    fired: Json | None
     last_trained_at: datetime
     now: datetime
 
@@ -42,28 +44,35 @@ class Trigger(Protocol):
 
 
 class Drift:
-    """The book's rule: some window of this watch scored above the boundary."""
+    """The world has moved: the rule of `monitoring.trigger` fired in some window of this watch."""
 
     name = "drift"
 
     def propose(
         self,
         watch: Watch,
-        monitoring: MonitoringSettings,  # noqa: ARG002  the report holds the boundary it was judged by
-        retraining: RetrainingSettings,  # noqa: ARG002  as above
+        monitoring: MonitoringSettings,
+        retraining: RetrainingSettings,  # noqa: ARG002  one signature for all triggers
     ) -> Proposal | None:
         """Return the newest check that fired."""
-        fired = [check for check in watch.checks if check["fired"]]
-        if not fired:
+        if watch.fired is None:
             return None
-        check = fired[-1]
-        report = check["report"]
+        check, report = watch.fired, watch.fired["report"]
         moved = [feature["name"] for feature in report["features"] if feature["drifted"]]
-        return Proposal(
-            self.name,
-            f"{len(moved)} of {len(report['features'])} features drifted ({', '.join(moved)}): score "
-            f"{check['score']:.3f} exceeds {report['boundary']:g} in rows {check['first_seq']} to {check['last_seq']}",
-        )
+        reason = f"{len(moved)} of {len(report['features'])} features drifted ({', '.join(moved)}): score "
+        reason += f"{check['score']:.3f}, boundary {report['boundary']:g}, in rows {check['first_seq']} to "
+        reason += f"{check['last_seq']}"
+        if monitoring.trigger == "guarded":
+            reason += describe_evidence(report)
+        return Proposal(self.name, reason)
+
+
+def describe_evidence(report: Json) -> str:
+    """Return what stands behind a guarded alarm, in words."""
+    guarded, streams = report["guarded"], report["evidence"]["streams"]
+    peaks = ", ".join(f"{name} {streams[name]['peak']:.2g}" for name in guarded["counted"])
+    since = "" if guarded["since"] is None else f", since about row {guarded['since']}"
+    return f"; evidence {peaks}, where {guarded['needed']} must reach {guarded['evidence_needed']:.3g}{since}"
 
 
 class Schedule:

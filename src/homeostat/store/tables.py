@@ -154,6 +154,7 @@ keys = Table(
     Column("revoked_at", Instant),
 )
 
+# `fired` adds up which rules fired: 1 the book's, 2 the guarded one.
 drift_checks = Table(
     "drift_checks",
     metadata,
@@ -169,6 +170,7 @@ drift_checks = Table(
 )
 
 Index("drift_checks_watched", drift_checks.c.epoch, drift_checks.c.last_seq)
+Index("drift_checks_fired", drift_checks.c.epoch, drift_checks.c.fired, drift_checks.c.last_seq)
 
 # What a running judgement of the watch `epoch` has come to, stored in the transaction that moves its cursor: a killed
 # loop goes on bit for bit. `kind` names whose state it is, `last_seq` the last line that it has seen.
