@@ -4,7 +4,7 @@ Not here: how any of them is made. Each record names the module that makes it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -197,7 +197,11 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An immutable, digest-named release, every byte verified (`deployment.artifacts`)."""
+    """An immutable, digest-named release, every byte verified (`deployment.artifacts`).
+
+    `held_out` holds the graph's scores of baseline rows that its training has not seen, shape (n_rows,), ascending:
+    what the scores of production are measured against. Empty in a release of before.
+    """
 
     digest: str
     schema: Schema
@@ -206,6 +210,7 @@ class Release:
     golden: Golden
     metrics: Json
     lineage: Json
+    held_out: Floats = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,24 @@ def test_the_profile_is_that_of_the_baseline_and_not_of_the_training_rows(clinic
     assert profile_to_json(release.profile) == profile_to_json(build_profile(baseline, release.schema))
 
 
+def test_the_held_out_scores_are_those_of_the_baselines_rows_that_training_has_not_seen(
+    snapshot: Snapshot, release: Release
+) -> None:
+    anchor = take_rows(snapshot.rows.columns, np.asarray(snapshot.rows.sides == "anchor", dtype=np.bool_))
+
+    scores = Graph(release.graph, release.schema).score(anchor).astype(np.float64)
+
+    assert release.held_out.tolist() == sorted(scores.tolist())
+
+
+def test_a_baseline_that_training_has_seen_whole_holds_no_score_out(clinic: Project, snapshot: Snapshot) -> None:
+    trained = take_rows(snapshot.rows.columns, np.asarray(snapshot.rows.sides == "training", dtype=np.bool_))
+
+    release = packed(clinic, replace(snapshot, baseline=trained))
+
+    assert release.held_out.size == 0
+
+
 def test_native_model_search_and_probabilities_out_of_fold_lie_beside_the_graph(
     clinic: Project, release: Release
 ) -> None:

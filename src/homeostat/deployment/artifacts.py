@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 GRAPH, SCHEMA, PROFILE, GOLDEN = "model.onnx", "schema.json", "profile.json", "golden.json"
 METRICS, LINEAGE = "metrics.json", "lineage.json"
+HELD_OUT = "held_out.json"
 REQUIRED = (GRAPH, SCHEMA, PROFILE, GOLDEN, METRICS, LINEAGE)
 FORMAT = 1
 # What may differ between two machines' arithmetic; on one platform the difference is 0.
@@ -106,7 +107,8 @@ def open_release(folder: Path) -> Release:
     schema = schema_from_json(parsed[SCHEMA])
     golden = Golden(stack_rows(parsed[GOLDEN]["rows"], schema), np.array(parsed[GOLDEN]["expected"], dtype=np.float32))
     profile = profile_from_json(parsed[PROFILE])
-    return Release(folder.name, schema, files[GRAPH], profile, golden, parsed[METRICS], parsed[LINEAGE])
+    held_out = np.array(json.loads(files[HELD_OUT])["scores"] if HELD_OUT in files else [], dtype=np.float64)
+    return Release(folder.name, schema, files[GRAPH], profile, golden, parsed[METRICS], parsed[LINEAGE], held_out)
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:

@@ -8,7 +8,8 @@ import json
 import numpy as np
 
 from homeostat.data.columns import take_rows
-from homeostat.deployment.artifacts import pack_release
+from homeostat.data.snapshots import identify_rows
+from homeostat.deployment.artifacts import HELD_OUT, pack_release
 from homeostat.errors import TrainingFailed
 from homeostat.project import Project
 from homeostat.records import Floats, Json, Snapshot
@@ -25,6 +26,7 @@ from homeostat.validation.profiles import build_profile
 PARITY = 1e-6
 # Fewer recent rows than this say nothing: a release then carries no metrics of them.
 MIN_RECENT = 30
+MAX_HELD_OUT = 10_000
 
 
 def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, provenance: Json) -> Json:
@@ -48,6 +50,7 @@ def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, prove
             action="report this with the versions of onnxruntime and lightgbm; the release was not packed",
         )
     metrics = measure(snapshot, trained, found, graph, seed=settings.seed) | {"parity": parity}
+    held_out = score_held_out(snapshot, graph, seed=settings.seed)
     lineage = {
         "snapshot": snapshot.digest,
         "schema": schema.digest,
@@ -64,11 +67,26 @@ def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, prove
         golden_inputs=inputs,
         metrics=metrics,
         lineage=lineage,
-        extra=extra_files(trained, found),
+        extra=extra_files(trained, found) | {HELD_OUT: json.dumps({"scores": held_out}).encode()},
         provenance=provenance,
         blobs=project.blobs,
     )
     return {"release": digest, "family": found["family"], "metrics": headline(metrics)}
+
+
+def score_held_out(snapshot: Snapshot, graph: Graph, *, seed: int) -> list[float]:
+    """Return the scores, ascending, of the baseline's rows that training has not seen; at most `MAX_HELD_OUT` of them.
+
+    Scores of rows that the model has fitted are more extreme than any that come: measured against those, the scores of
+    production looked drifted in 30 of 30 streams without a drift.
+    """
+    trained = snapshot.rows.sides == "training"
+    seen = set(identify_rows(take_rows(snapshot.rows.columns, np.asarray(trained, dtype=np.bool_))).tolist())
+    fresh = np.flatnonzero([row not in seen for row in identify_rows(snapshot.baseline).tolist()])
+    if len(fresh) > MAX_HELD_OUT:
+        fresh = np.random.default_rng(seed).choice(fresh, MAX_HELD_OUT, replace=False)
+    scores: list[float] = np.sort(graph.score(take_rows(snapshot.baseline, fresh)).astype(np.float64)).tolist()
+    return scores
 
 
 def extra_files(trained: Trained, found: Json) -> dict[str, bytes]:
