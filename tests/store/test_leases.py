@@ -14,13 +14,14 @@ from homeostat.store.database import Database
 from homeostat.store.leases import (
     LIFETIME,
     Lease,
+    find_last_renewal,
     find_lease,
     give_lease_back,
     require_lease,
     take_lease,
     this_process,
 )
-from homeostat.store.tables import leases
+from homeostat.store.tables import EPOCH, leases
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + LIFETIME + timedelta(microseconds=1)
@@ -169,3 +170,24 @@ def test_leases_of_different_names_do_not_know_of_each_other(database: Database)
 def test_before_anybody_asked_nobody_holds_the_lease(database: Database) -> None:
     with database.read() as connection:
         assert find_lease(connection) is None
+
+
+def test_the_last_renewal_is_known_while_the_lease_is_held_and_after_it_was_given_back(database: Database) -> None:
+    take_lease(database, now=NOW)
+    give_lease_back(database, take_lease(database, now=LATER))
+
+    with database.read() as connection:
+        assert find_last_renewal(connection) == LATER
+
+
+def test_nobody_was_seen_before_the_first_lease(database: Database) -> None:
+    with database.read() as connection:
+        assert find_last_renewal(connection) is None
+
+
+def test_a_lease_that_an_earlier_version_gave_back_tells_of_nobody(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(insert(leases).values(name="loop", holder="", fence=3, expires_at=EPOCH))
+
+    with database.read() as connection:
+        assert find_last_renewal(connection) is None

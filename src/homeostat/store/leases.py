@@ -47,7 +47,8 @@ def take_lease(database: Database, *, name: str = LOOP, now: datetime) -> Lease:
     holder = this_process()
     with database.write() as connection:
         row = connection.execute(select(leases).where(leases.c.name == name)).first()
-        if row is not None and row.holder != holder and row.expires_at > now and not is_gone(row.holder):
+        in_force = row is not None and row.holder not in {holder, NOBODY} and row.expires_at > now
+        if row is not None and in_force and not is_gone(row.holder):
             raise LeaseHeld(
                 problem=f"the loop of this project is run by {row.holder} until {row.expires_at:%H:%M:%S} UTC",
                 expected="one loop at a time",
@@ -67,6 +68,13 @@ def find_lease(connection: Connection, *, name: str = LOOP) -> Lease | None:
     held = (leases.c.name == name) & (leases.c.holder != NOBODY)
     row = connection.execute(select(leases).where(held)).first()
     return Lease(row.name, row.holder, row.fence) if row else None
+
+
+def find_last_renewal(connection: Connection, *, name: str = LOOP) -> datetime | None:
+    """Return when the lease was last taken or renewed, whether it is held now or not; None if it never was."""
+    expires_at = connection.scalar(select(leases.c.expires_at).where(leases.c.name == name))
+    # EPOCH: what an earlier version left behind when it gave the lease back.
+    return None if expires_at in {None, EPOCH} else expires_at - LIFETIME
 
 
 def is_gone(holder: str) -> bool:
@@ -95,7 +103,10 @@ def require_lease(connection: Connection, lease: Lease) -> None:
 
 
 def give_lease_back(database: Database, lease: Lease) -> None:
-    """Free the lease if it is still held, so that the next process need not wait; the fence goes on counting."""
+    """Free the lease if it is still held, so that the next process need not wait; the fence goes on counting.
+
+    What stays tells when the loop was last seen (`find_last_renewal`).
+    """
     with database.write() as connection:
         held = (leases.c.name == lease.name) & (leases.c.fence == lease.fence)
-        connection.execute(update(leases).where(held).values(holder=NOBODY, expires_at=EPOCH))
+        connection.execute(update(leases).where(held).values(holder=NOBODY))
