@@ -233,3 +233,5 @@ events = Table(
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
 )
+# The log is long, and most questions are about few of its lines: the newest of a kind, the alerts of a watch.
+Index("events_by_kind", events.c.kind, events.c.seq)
