@@ -16,13 +16,14 @@ Samples = dict[tuple[str, ...], float]
 COUNT = """
 import sys
 from homeostat.monitoring.metrics import Metrics, count_as
+from homeostat.monitoring.state_metrics import StoredState
 place, n_rows, digest = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 count_as(place)
 metrics = Metrics()
 metrics.workers.set(1)
 metrics.pending.set(n_rows)
 metrics.memory.set(1000 * place)
-metrics.drift_score.set(place / 10)
+metrics.stored.state = StoredState(drift_score=place / 10, evidence={f"feature {place}": 1.0})
 metrics.predictions.labels("1").inc(n_rows)
 metrics.latency.labels("/v1/predict").observe(0.002)
 metrics.show_release("a" * 64, 1)
@@ -91,13 +92,21 @@ def test_workers_that_answer_with_different_releases_are_told_apart(folder: Path
     assert [found["homeostat_release_info", name * 64, epoch] for name, epoch in ("a1", "b2", "c2")] == [0, 1, 1]
 
 
-def test_what_cannot_be_added_is_told_for_each_worker_or_by_the_latest(folder: Path) -> None:
+def test_what_cannot_be_added_is_told_for_each_worker(folder: Path) -> None:
     count_in(folder, 2, n_rows=1)
 
     found = count_in(folder, 1, n_rows=1)
 
     assert [found["homeostat_worker_resident_memory_bytes", place] for place in "12"] == [1000, 2000]
+
+
+def test_the_stored_state_is_what_the_worker_that_was_asked_has_read(folder: Path) -> None:
+    count_in(folder, 2, n_rows=1)
+
+    found = count_in(folder, 1, n_rows=1)
+
     assert found[("homeostat_drift_score",)] == 0.1
+    assert [name for name in found if name[0] == "homeostat_evidence"] == [("homeostat_evidence", "feature 1")]
 
 
 def test_a_worker_that_died_leaves_its_counts_and_nothing_else(folder: Path) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from homeostat.monitoring.state_metrics import StateCollector
+
 # Where the workers' files are. prometheus_client reads it when it is imported, and the supervisor sets it before that.
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 STATM = Path("/proc/self/statm")
@@ -42,6 +44,8 @@ class Metrics:
             MultiProcessCollector(self._shown)  # type: ignore[no-untyped-call]  # as above
         else:
             ProcessCollector(registry=self.registry)
+        self.stored = StateCollector()
+        self._shown.register(self.stored)
         self._rendering = threading.Lock()
         self._answering: tuple[str, str] | None = None
         self.requests = Counter(
@@ -127,12 +131,6 @@ class Metrics:
             "Promoted releases that failed a check at load, by error code.",
             ["code"],
             registry=self.registry,
-        )
-        self.drift_score = Gauge(
-            "homeostat_drift_score",
-            "Drifted features / features at the latest check, 0 to 1; NaN before the first.",
-            registry=self.registry,
-            multiprocess_mode="mostrecent",
         )
 
     def count_violations(self, found: Mapping[tuple[str, str], int], columns: Container[str]) -> None:

@@ -4,7 +4,6 @@ Not here: predictions (`web.predict`) and outcomes (`web.labels`). The database 
 """
 
 import asyncio
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from homeostat.deployment.registry import current_promotion, list_promotions, list_releases
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.predictions import count_log
+from homeostat.monitoring.state_metrics import read_state
 from homeostat.records import Json
 from homeostat.store.events import read_events
 from homeostat.validation.schema import schema_to_json
@@ -107,8 +107,7 @@ def add_health(app: FastAPI, worker: Worker) -> None:
     )
     async def metrics() -> Response:
         with suppress(SQLAlchemyError):  # a database that is away is the moment at which metrics are wanted most
-            check = await ask(worker, latest_drift_check)
-            worker.metrics.drift_score.set(check["score"] if check else math.nan)
+            worker.metrics.stored.state = await ask(worker, read_state)
         worker.observe()
         return Response(await asyncio.to_thread(worker.metrics.render), media_type=CONTENT_TYPE_LATEST)
 
