@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.artifacts import find_release, recall_release
 from homeostat.deployment.registry import (
     current_promotion,
     gate_from_json,
@@ -22,10 +22,12 @@ from homeostat.deployment.registry import (
     register_release,
 )
 from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
+from homeostat.monitoring.arrival_checks import watch_arrivals
 from homeostat.monitoring.drift_checks import date_change
+from homeostat.monitoring.outcomes import judge_outcomes
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
-from homeostat.monitoring.windows import watch, window_is_complete
+from homeostat.monitoring.windows import watch
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion
 from homeostat.retraining.attempt import lacks_store, run_part
@@ -297,11 +299,7 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
         promotion = current_promotion(connection)
     if promotion is None:
         return Advance("Nothing is in production yet: run `homeostat train`.", idle=True)
-    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
-    if window_is_complete(project.database, promotion, project.settings.monitoring):
-        # Opened only now: verifying every byte of a large release each second would keep a core busy.
-        release = open_release(find_release(promotion.release, project.blobs))
-        watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=now)
+    look_at_world(project, promotion, lease, now=now)
     # After the watch, so that what it has looked at may go; before the decision, so that this rests on what is left.
     cleared = clear_expired(project.database, periods_of(project.settings), lease=lease, now=now)
     # Gathered before the write transaction: the log's writers would wait for it.
@@ -314,6 +312,16 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
             trigger = str(decision.trigger)
             open_cycle(connection, trigger=trigger, reason=decision.sentence, step=ORDER[0], now=now)
     return Advance(decision.sentence, idle=cleared and decision.action != "retrain", decision=decision)
+
+
+def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: datetime) -> None:
+    """Stamp the new rows, and judge what has come since the last look: arrivals, windows, outcomes."""
+    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
+    release = recall_release(find_release(promotion.release, project.blobs))
+    rules = project.settings.monitoring
+    watch_arrivals(project.database, release, promotion, rules, lease=lease, now=now)
+    watch(project.database, release, promotion, rules, lease=lease, now=now)
+    judge_outcomes(project.database, release, promotion, rules, lease=lease, now=now)
 
 
 def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:

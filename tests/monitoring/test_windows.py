@@ -14,7 +14,7 @@ from homeostat.errors import LeaseHeld
 from homeostat.monitoring.drift import detect_drift, report_from_json
 from homeostat.monitoring.drift_checks import list_drift_checks
 from homeostat.monitoring.production import stamp_rows
-from homeostat.monitoring.windows import check_next_window, watch, window_is_complete
+from homeostat.monitoring.windows import Watching, check_next_window, watch
 from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
@@ -46,15 +46,23 @@ def columns_of(rows: list[Row]) -> Columns:
     }
 
 
+@lru_cache
 def release_of(schema: Schema = SCHEMA) -> Release:
-    """Return a release whose baseline is 300 quiet rows; a watch needs no graph."""
-    profile = build_profile(columns_of(draw(300, seed=9)), SCHEMA)
-    return Release("a" * 64, schema, b"", profile, Golden({}, np.empty(0, dtype=np.float32)), {}, {})
+    """Return a release whose baseline is 300 quiet rows, and whose scores rise with x."""
+    columns = columns_of(draw(300, seed=9))
+    preprocessor = fit_preprocessor(columns, SCHEMA)
+    risen = (columns["x"].astype(np.float64) + np.random.default_rng(1).normal(size=300) > 0).astype(np.int8)
+    model = Logistic().fit(design_matrix(preprocessor, columns, SCHEMA), risen, parameters={}, seed=0)
+    graph = compile_release(preprocessor, model, Calibration(1.0, 0.0), SCHEMA)
+    held_out = np.sort(Graph(graph, SCHEMA).score(columns_of(draw(100, seed=8))).astype(np.float64))
+    golden = Golden({}, np.empty(0, dtype=np.float32))
+    return Release("a" * 64, schema, graph, build_profile(columns, SCHEMA), golden, {}, {}, held_out)
 
 
 def look(database: Database, *, epoch: int = 1, schema: Schema = SCHEMA) -> list[DriftReport]:
-    promotion = Promotion(epoch, "a" * 64, None, NOW, "test", "why")
-    return watch(database, release_of(schema), promotion, SETTINGS, lease=own_lease(database), now=NOW)
+    promotion, lease = Promotion(epoch, "a" * 64, None, NOW, "test", "why"), own_lease(database)
+    stamp_rows(database, lease=lease, epoch=epoch)
+    return watch(database, release_of(schema), promotion, SETTINGS, lease=lease, now=NOW)
 
 
 def windows(database: Database) -> list[tuple[int, int]]:
@@ -166,27 +174,16 @@ def test_a_loop_that_lost_its_lease_stores_no_check(database: Database) -> None:
     promotion = Promotion(1, "a" * 64, None, NOW, "test", "why")
 
     with lease_lost(database) as lease, pytest.raises(LeaseHeld):
-        check_next_window(database, release_of(), promotion, SETTINGS, lease=lease, now=NOW)
+        check_next_window(Watching(database, release_of(), promotion, SETTINGS), lease=lease, now=NOW)
 
     assert windows(database) == []
     assert events(database) == []
 
 
-def test_whether_a_window_waits_to_be_checked_is_known_without_opening_a_release(database: Database) -> None:
-    promotion = Promotion(1, "a" * 64, None, NOW, "test", "why")
-    found = []
-    for n_rows in (49, 1):
-        answer(database, draw(n_rows))
-        stamp_rows(database, lease=own_lease(database), epoch=1)
-        found.append(window_is_complete(database, promotion, SETTINGS))
-    look(database)
-
-    assert [*found, window_is_complete(database, promotion, SETTINGS)] == [False, True, False]
-
-
 def test_the_window_is_that_of_the_settings(database: Database) -> None:
     answer(database, draw(100))
     promotion, lease = Promotion(1, "a" * 64, None, NOW, "test", "why"), own_lease(database)
+    stamp_rows(database, lease=lease, epoch=1)
 
     watch(database, release_of(), promotion, SETTINGS.model_copy(update={"window": 30}), lease=lease, now=NOW)
 

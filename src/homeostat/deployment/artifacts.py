@@ -7,6 +7,7 @@ pickled: a release is ONNX, native model text and JSON.
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,12 @@ def open_release(folder: Path) -> Release:
     profile = profile_from_json(parsed[PROFILE])
     held_out = np.array(json.loads(files[HELD_OUT])["scores"] if HELD_OUT in files else [], dtype=np.float64)
     return Release(folder.name, schema, files[GRAPH], profile, golden, parsed[METRICS], parsed[LINEAGE], held_out)
+
+
+@lru_cache(maxsize=2)
+def recall_release(folder: Path) -> Release:
+    """Return `open_release`, once in each process: a release never changes, and a large one takes seconds to verify."""
+    return open_release(folder)
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:

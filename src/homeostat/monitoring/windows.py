@@ -3,19 +3,45 @@
 Not here: the statistics (`monitoring.drift`) or what follows from them (`retraining.triggers`).
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from homeostat.monitoring.drift import detect_drift, report_to_json
+from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.drift_checks import append_check, last_checked
-from homeostat.monitoring.production import read_rows, stamp_rows, watched_range
+from homeostat.monitoring.evidence import Evidence
+from homeostat.monitoring.evidence_bytes import evidence_from_bytes, evidence_to_bytes
+from homeostat.monitoring.production import read_rows, watched_range
+from homeostat.monitoring.watch_states import find_state, store_state
+from homeostat.monitoring.window_reports import Judged, begin_watch, judge_window, name_alerts
 from homeostat.records import Columns, DriftReport, Promotion, Release
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
 from homeostat.store.leases import Lease, require_lease
-from homeostat.validation.profiles import count_rows
+
+STATE = "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """A release in production, where its rows are, and the rules by which they are watched."""
+
+    database: Database
+    release: Release
+    promotion: Promotion
+    settings: MonitoringSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The rows of the next check, first and last observed number included, and the evidence before them."""
+
+    first: int
+    last: int
+    columns: Columns
+    evidence: Evidence
 
 
 def watch(
@@ -27,7 +53,7 @@ def watch(
     lease: Lease,
     now: datetime,
 ) -> list[DriftReport]:
-    """Stamp the new rows, check each complete window, store the checks, and return their reports.
+    """Check each complete window of the stamped rows, store the checks, and return their reports.
 
     Windows are tumbling and begin anew with each promotion; rows beyond the last complete window wait.
 
@@ -36,43 +62,54 @@ def watch(
     LeaseHeld
         Another loop took the lease meanwhile; what was checked until then stays.
     """
-    stamp_rows(database, lease=lease, epoch=promotion.epoch)
+    watching = Watching(database, release, promotion, settings)
     reports: list[DriftReport] = []
-    while (report := check_next_window(database, release, promotion, settings, lease=lease, now=now)) is not None:
+    while (report := check_next_window(watching, lease=lease, now=now)) is not None:
         reports.append(report)
     return reports
 
 
-def check_next_window(
-    database: Database,
-    release: Release,
-    promotion: Promotion,
-    settings: MonitoringSettings,
-    *,
-    lease: Lease,
-    now: datetime,
-) -> DriftReport | None:
+def check_next_window(watching: Watching, *, lease: Lease, now: datetime) -> DriftReport | None:
     """Check the next window of this watch and return its report, None if it is not complete yet."""
-    with database.read() as connection:
-        window = next_window(connection, promotion, settings)
-        if window is None:
-            return None
-        columns = read_rows(connection, release.schema, first=window[0], last=window[1])
-    report = judge_window(columns, release, settings)
-    with database.write() as connection:
+    window = read_window(watching)
+    if window is None:
+        return None
+    judged = judge_window(
+        window.columns, watching.release, window.evidence, watching.settings, first_seq=window.first
+    )
+    with watching.database.write() as connection:
         require_lease(connection, lease)
-        append_check(
-            connection, report_to_json(report), epoch=promotion.epoch, window=window, release=release.digest, now=now
-        )
-        payload = {"window": window, "score": report.score, "boundary": report.boundary, "fired": report.fired}
-        append_event(connection, "drift_checked", {**payload, "drifted": list(report.drifted)}, now=now)
-    return report
+        record(connection, watching, window, judged, now=now)
+    return judged.report
 
 
-def window_is_complete(database: Database, promotion: Promotion, settings: MonitoringSettings) -> bool:
-    """Return whether a window of this watch is complete and not yet checked."""
-    with database.read() as connection:
-        return next_window(connection, promotion, settings) is not None
+def read_window(watching: Watching) -> Window | None:
+    """Return the next window with the evidence before it, None if it is not complete yet."""
+    release, epoch = watching.release, watching.promotion.epoch
+    with watching.database.read() as connection:
+        found = next_window(connection, watching.promotion, watching.settings)
+        if found is None:
+            return None
+        columns = read_rows(connection, release.schema, first=found[0], last=found[1])
+        state = find_state(connection, epoch=epoch, kind=STATE)
+    evidence = begin_watch(release, epoch=epoch) if state is None else evidence_from_bytes(state[1])
+    return Window(*found, columns, evidence)
+
+
+def record(connection: Connection, watching: Watching, window: Window, judged: Judged, *, now: datetime) -> None:
+    """Store a check, the evidence behind it, and the events that tell of it, in the caller's transaction."""
+    epoch, report, rows = watching.promotion.epoch, judged.report, (window.first, window.last)
+    release = watching.release.digest
+    append_check(connection, judged.document, epoch=epoch, window=rows, release=release, now=now)
+    state = evidence_to_bytes(judged.evidence)
+    store_state(connection, epoch=epoch, kind=STATE, last_seq=window.last, state=state)
+    payload = {"window": rows, "score": report.score, "boundary": report.boundary, "fired": report.fired}
+    payload |= {"drifted": list(report.drifted), "guarded": judged.guarded.fired, "since": judged.guarded.since}
+    if judged.document["explanation"]:
+        payload |= {"scores": judged.document["explanation"]}
+    append_event(connection, "drift_checked", payload, now=now)
+    for alert in name_alerts(window.evidence, judged):
+        raise_alert(connection, alert, epoch=epoch, now=now)
 
 
 def next_window(connection: Connection, promotion: Promotion, settings: MonitoringSettings) -> tuple[int, int] | None:
@@ -84,14 +121,3 @@ def next_window(connection: Connection, promotion: Promotion, settings: Monitori
     first = watched[0] if done is None else done + 1
     last = first + settings.window - 1
     return None if last > watched[1] else (first, last)
-
-
-def judge_window(columns: Columns, release: Release, settings: MonitoringSettings) -> DriftReport:
-    """Return the report on one window's rows; without any, none of the features is tested and nothing fires.
-
-    A window is empty if the schema was edited and accepts none of its rows any more: the watch must go on behind it.
-    """
-    current = count_rows(columns, release.schema, release.profile)
-    if current.n_rows == 0:
-        return DriftReport((), 0.0, settings.boundary, release.profile.n_rows, 0)
-    return detect_drift(release.profile, current, alpha=settings.alpha, boundary=settings.boundary)
