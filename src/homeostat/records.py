@@ -196,11 +196,22 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """What a release says of its training rows by models that had not seen them, and their outcomes.
+
+    `probabilities` are calibrated; `labels` hold 1 for positive; shape (n_rows,).
+    """
+
+    probabilities: Floats
+    labels: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """An immutable, digest-named release, every byte verified (`deployment.artifacts`).
 
     `held_out` holds the graph's scores of baseline rows that its training has not seen, shape (n_rows,), ascending:
-    what the scores of production are measured against. Empty in a release of before.
+    what the scores of production are measured against. It is empty, and `out_of_fold` None, in a release of before.
     """
 
     digest: str
@@ -211,6 +222,7 @@ class Release:
     metrics: Json
     lineage: Json
     held_out: Floats = field(default_factory=lambda: np.empty(0))
+    out_of_fold: OutOfFold | None = None
 
 
 @dataclass(frozen=True, slots=True)

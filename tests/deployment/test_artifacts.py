@@ -80,6 +80,10 @@ def test_a_release_comes_back_as_it_was_packed(packed: Path) -> None:
     assert release.profile.n_rows == len(columns["x0"])
 
 
+def test_a_release_that_was_packed_without_out_of_fold_rows_has_none(packed: Path) -> None:
+    assert open_release(packed).out_of_fold is None
+
+
 def test_the_golden_answers_are_those_of_the_packed_graph(packed: Path) -> None:
     release = open_release(packed)
 

@@ -58,6 +58,17 @@ def test_the_figures_out_of_fold_are_those_of_the_training_side(snapshot: Snapsh
     assert figures["auc"] == figures["baseline_auc"] == FOUND["candidates"]["logistic"]["auc"]
 
 
+def test_an_opened_release_holds_its_out_of_fold_rows(release: Release) -> None:
+    assert release.out_of_fold is not None
+    probabilities, labels = release.out_of_fold.probabilities, release.out_of_fold.labels
+
+    # Platt's scaling without a penalty makes the mean probability that of the outcomes.
+    assert probabilities.mean() == pytest.approx(labels.mean(), abs=1e-3)
+    assert release.metrics["cross_validation"]["brier"]["value"] == pytest.approx(
+        ((probabilities - labels) ** 2).mean()
+    )
+
+
 def test_the_graph_agrees_with_the_native_model_and_the_release_says_how_far(release: Release) -> None:
     assert 0 <= release.metrics["parity"] <= PARITY
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from homeostat.data.columns import stack_rows, unstack_rows
 from homeostat.errors import ArtifactCorrupt, GoldenMismatch, ReleaseMissing
-from homeostat.records import Columns, Golden, Json, Profile, Release, Schema
+from homeostat.records import Columns, Golden, Json, OutOfFold, Profile, Release, Schema
 from homeostat.store.blobs import BlobStore
 from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import profile_from_json, profile_to_json
@@ -26,7 +26,8 @@ MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 GRAPH, SCHEMA, PROFILE, GOLDEN = "model.onnx", "schema.json", "profile.json", "golden.json"
 METRICS, LINEAGE = "metrics.json", "lineage.json"
-HELD_OUT = "held_out.json"
+# Not required: what was packed otherwise than by a training has no rows out of fold, and none that were held out.
+OUT_OF_FOLD, HELD_OUT = "out_of_fold.json", "held_out.json"
 REQUIRED = (GRAPH, SCHEMA, PROFILE, GOLDEN, METRICS, LINEAGE)
 FORMAT = 1
 # What may differ between two machines' arithmetic; on one platform the difference is 0.
@@ -109,13 +110,21 @@ def open_release(folder: Path) -> Release:
     golden = Golden(stack_rows(parsed[GOLDEN]["rows"], schema), np.array(parsed[GOLDEN]["expected"], dtype=np.float32))
     profile = profile_from_json(parsed[PROFILE])
     held_out = np.array(json.loads(files[HELD_OUT])["scores"] if HELD_OUT in files else [], dtype=np.float64)
-    return Release(folder.name, schema, files[GRAPH], profile, golden, parsed[METRICS], parsed[LINEAGE], held_out)
+    out_of_fold = parse_out_of_fold(files[OUT_OF_FOLD]) if OUT_OF_FOLD in files else None
+    metrics, lineage = parsed[METRICS], parsed[LINEAGE]
+    return Release(folder.name, schema, files[GRAPH], profile, golden, metrics, lineage, held_out, out_of_fold)
 
 
 @lru_cache(maxsize=2)
 def recall_release(folder: Path) -> Release:
     """Return `open_release`, once in each process: a release never changes, and a large one takes seconds to verify."""
     return open_release(folder)
+
+
+def parse_out_of_fold(content: bytes) -> OutOfFold:
+    """Return the out-of-fold probabilities and outcomes that a training has packed."""
+    parsed = json.loads(content)
+    return OutOfFold(np.array(parsed["probability"], dtype=np.float64), np.array(parsed["label"], dtype=np.int8))
 
 
 def read_verified(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from homeostat.data.columns import take_rows
 from homeostat.data.snapshots import identify_rows
-from homeostat.deployment.artifacts import HELD_OUT, pack_release
+from homeostat.deployment.artifacts import HELD_OUT, OUT_OF_FOLD, pack_release
 from homeostat.errors import TrainingFailed
 from homeostat.project import Project
 from homeostat.records import Floats, Json, Snapshot
@@ -94,7 +94,7 @@ def extra_files(trained: Trained, found: Json) -> dict[str, bytes]:
     documents: dict[str, Json] = {
         "search.json": found,
         "preprocessing.json": preprocessor_to_json(trained.preprocessor),
-        "out_of_fold.json": {"probability": trained.out_of_fold.tolist(), "label": trained.labels.tolist()},
+        OUT_OF_FOLD: {"probability": trained.out_of_fold.tolist(), "label": trained.labels.tolist()},
     }
     files = {name: json.dumps(content, indent=1).encode() for name, content in documents.items()}
     return {"model.txt": trained.native.encode(), **files}
