@@ -70,7 +70,7 @@ def judge_window(
     current = count_rows(columns, release.schema, release.profile)
     if current.n_rows == 0:
         report = DriftReport((), 0.0, settings.boundary, settings.correction, release.profile.n_rows, 0)
-        guarded = judge_evidence({}, {}, evidence, **guard_settings(settings))
+        guarded = guard({}, {}, evidence, settings)
         return Judged(report, evidence, guarded, to_document(report, evidence, guarded))
     report = detect_drift(
         release.profile,
@@ -84,12 +84,8 @@ def judge_window(
     streams: Mapping[str, Floats] = {**number_columns(columns, release.schema), SCORES: scores}
     watched = {name: streams[name] for name in evidence.streams}
     evidence = advance_evidence(evidence, watched, first_seq=first_seq, seed=seed_of(release))
-    guarded = judge_evidence(
-        {f.name: f.p_value for f in report.features},
-        {f.name: f.effect for f in report.features},
-        evidence,
-        **guard_settings(settings),
-    )
+    p_values, effects = {f.name: f.p_value for f in report.features}, {f.name: f.effect for f in report.features}
+    guarded = guard(p_values, effects, evidence, settings)
     document = to_document(report, evidence, guarded)
     document["scores"] = compare_scores(release.held_out, scores, settings)
     document["estimated"] = estimate_performance(scores, seed=first_seq)
@@ -103,6 +99,26 @@ def judge_window(
             seed=first_seq,
         )
     return Judged(report, evidence, guarded, document)
+
+
+def guard(
+    p_values: Mapping[str, float], effects: Mapping[str, float], evidence: Evidence, settings: MonitoringSettings
+) -> Guarded:
+    """Return the guarded trigger's verdict under the settings."""
+    return judge_evidence(
+        p_values,
+        effects,
+        evidence,
+        alpha=settings.alpha,
+        boundary=settings.boundary,
+        alpha_life=settings.alpha_life,
+        effect_floor=settings.effect_floor,
+    )
+
+
+def seed_of(release: Release) -> int:
+    """Return the seed of a release's watch: the same release and rows give the same evidence, also when replayed."""
+    return int(release.digest[:16], 16)
 
 
 def to_document(report: DriftReport, evidence: Evidence, guarded: Guarded) -> Json:
