@@ -266,7 +266,10 @@ class Promotion:
 class FeatureDrift:
     """The test of one feature: its name, statistic and p-value, and where the feature stood then and stands now.
 
-    `then` and `now` hold `median`, `quartiles` (numeric) or `mode` (categorical), and `missing_share`.
+    `adjusted_p_value` is the p-value after the report's correction: it decides `drifted`. `effect`, in 0-1, is the
+    distance of the two distribution functions (numeric) or the total variation distance (categorical).
+    `then` and `now` hold `median`, `quartiles` (numeric) or `mode`, `unseen_share` (categorical), and
+    `missing_share`; `shift` says in one phrase what has changed between them.
     """
 
     name: str
@@ -274,9 +277,12 @@ class FeatureDrift:
     method: str
     statistic: float
     p_value: float
+    adjusted_p_value: float
+    effect: float
     drifted: bool
     then: Json
     now: Json
+    shift: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +292,7 @@ class DriftReport:
     features: tuple[FeatureDrift, ...]
     score: float
     boundary: float
+    correction: str
     n_reference: int
     n_current: int
 

@@ -252,17 +252,25 @@ def test_the_mode_is_the_most_frequent_known_category_and_the_first_on_a_tie() -
     reference = profile_of(smoker("yes", "no", None, None))
     window = count_rows(columns_of(smoker("seldom", "seldom", "seldom", "yes")), SCHEMA, reference)
 
-    assert describe_feature(reference.features["smoker"]) == {"mode": "no", "missing_share": 0.5}
-    assert describe_feature(window.features["smoker"]) == {"mode": "yes", "missing_share": 0}
+    assert describe_feature(reference.features["smoker"]) == {"mode": "no", "missing_share": 0.5, "unseen_share": 0}
+    assert describe_feature(window.features["smoker"]) == {"mode": "yes", "missing_share": 0, "unseen_share": 0.75}
 
 
 def test_what_no_row_tells_is_none() -> None:
     empty, all_missing = profile_of([]), profile_of([(0.0, None)])
 
     assert describe_feature(empty.features["glucose"]) == {"median": None, "quartiles": None, "missing_share": None}
-    assert describe_feature(empty.features["smoker"]) == {"mode": None, "missing_share": None}
+    assert describe_feature(empty.features["smoker"]) == {
+        "mode": None,
+        "missing_share": None,
+        "unseen_share": None,
+    }
     assert describe_feature(all_missing.features["glucose"]) == {"median": None, "quartiles": None, "missing_share": 1}
-    assert describe_feature(all_missing.features["smoker"]) == {"mode": None, "missing_share": 1}
+    assert describe_feature(all_missing.features["smoker"]) == {
+        "mode": None,
+        "missing_share": 1,
+        "unseen_share": 0,
+    }
 
 
 def test_rows_counted_in_the_cells_of_an_all_missing_reference_have_no_quantiles() -> None:

@@ -118,7 +118,8 @@ def describe_feature(profile: FeatureProfile) -> Json:
     A numeric feature gives `median` and `quartiles` (lower and upper); where a quantile falls between two rows it is
     the mean of both (definition 2 of Hyndman and Fan). A row between two reference values counts as their midpoint, a
     row beyond them as the nearest. A categorical feature gives `mode`, the most frequent category of the reference,
-    the first in order on a tie. Both give `missing_share` in 0-1. What no row tells is None.
+    the first in order on a tie, and `unseen_share`, of rows in categories that the reference does not hold. Both give
+    `missing_share`. Shares are of all rows, in 0-1. What no row tells is None.
 
     References
     ----------
@@ -127,7 +128,8 @@ def describe_feature(profile: FeatureProfile) -> Json:
     n_rows = int(profile.counts.sum())
     missing_share = int(profile.counts[0]) / n_rows if n_rows else None
     if isinstance(profile, CategoricalProfile):
-        return {"mode": mode(profile), "missing_share": missing_share}
+        unseen_share = int(profile.counts[-1]) / n_rows if n_rows else None
+        return {"mode": mode(profile), "missing_share": missing_share, "unseen_share": unseen_share}
     if n_rows == profile.counts[0] or profile.edges.size == 0:
         return {"median": None, "quartiles": None, "missing_share": missing_share}
     lower, median, upper = quantiles(profile, (0.25, 0.5, 0.75))
