@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promo
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
 from homeostat.store.events import read_events
+from homeostat.training.graph import Calibration, compile_release, design_matrix
+from homeostat.training.logistic import Logistic
+from homeostat.training.preprocessing import fit_preprocessor
+from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import build_profile, count_rows
 from homeostat.validation.schema import freeze_schema
 from tests.production_log import NOW, answer, lease_lost, own_lease

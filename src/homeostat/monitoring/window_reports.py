@@ -14,12 +14,12 @@ from homeostat.monitoring.evidence import (
     advance_evidence,
     begin_from_profile,
     evidence_to_json,
-    number_columns,
     wait_for_reference,
 )
 from homeostat.monitoring.explanation import explain_scores
 from homeostat.monitoring.guard import Guarded, guarded_to_json, judge_evidence
 from homeostat.monitoring.performance import estimate_performance
+from homeostat.monitoring.streams import number_columns
 from homeostat.records import (
     Alert,
     Columns,
@@ -158,7 +158,5 @@ def describe_alert(name: str, judged: Judged) -> Alert:
     what = "The model's scores have" if name == SCORES else f"{name} has"
     figures = {"evidence": stream.peak, "needed": judged.guarded.alert_needed, "since": stream.since}
     since = "" if stream.since is None else f" since about row {stream.since}"
-    sentence = (
-        f"{what} changed{since}: {shift}; evidence {stream.peak:.3g}, needed {judged.guarded.alert_needed:.3g}"
-    )
+    sentence = f"{what} changed{since}: {shift}; evidence {stream.peak:.3g}, needed {judged.guarded.alert_needed:.3g}"
     return Alert("evidence", name, sentence, figures)

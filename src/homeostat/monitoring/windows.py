@@ -74,9 +74,7 @@ def check_next_window(watching: Watching, *, lease: Lease, now: datetime) -> Dri
     window = read_window(watching)
     if window is None:
         return None
-    judged = judge_window(
-        window.columns, watching.release, window.evidence, watching.settings, first_seq=window.first
-    )
+    judged = judge_window(window.columns, watching.release, window.evidence, watching.settings, first_seq=window.first)
     with watching.database.write() as connection:
         require_lease(connection, lease)
         record(connection, watching, window, judged, now=now)
