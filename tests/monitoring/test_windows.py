@@ -5,13 +5,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from homeostat.errors import LeaseHeld
+from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift import detect_drift, report_from_json
 from homeostat.monitoring.drift_checks import list_drift_checks
 from homeostat.monitoring.production import stamp_rows
@@ -20,6 +24,7 @@ from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promo
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
 from homeostat.store.events import read_events
+from homeostat.store.tables import watch_states
 from homeostat.training.graph import Calibration, compile_release, design_matrix
 from homeostat.training.logistic import Logistic
 from homeostat.training.preprocessing import fit_preprocessor
@@ -64,10 +69,12 @@ def release_of(schema: Schema = SCHEMA) -> Release:
     return Release("a" * 64, schema, graph, build_profile(columns, SCHEMA), golden, {}, {}, held_out)
 
 
-def look(database: Database, *, epoch: int = 1, schema: Schema = SCHEMA) -> list[DriftReport]:
+def look(
+    database: Database, *, epoch: int = 1, release: Release | None = None, now: datetime = NOW
+) -> list[DriftReport]:
     promotion, lease = Promotion(epoch, "a" * 64, None, NOW, "test", "why"), own_lease(database)
     stamp_rows(database, lease=lease, epoch=epoch)
-    return watch(database, release_of(schema), promotion, SETTINGS, lease=lease, now=NOW)
+    return watch(database, release or release_of(), promotion, SETTINGS, lease=lease, now=now)
 
 
 def windows(database: Database) -> list[tuple[int, int]]:
@@ -148,8 +155,11 @@ def test_each_check_is_one_event_with_figures_and_names_but_no_value(database: D
 
     look(database)
 
+    (told,) = events(database)
+    explained = told.pop("scores")
     expected = {"window": [1, 50], "score": 0.5, "boundary": 0.3, "fired": True, "drifted": ["x"]}
-    assert events(database) == [expected]
+    assert told == {**expected, "guarded": True, "since": 1}
+    assert explained["now"] - explained["then"] == pytest.approx(explained["features"]["x"])
 
 
 def test_rows_that_an_edited_schema_refuses_are_left_out_of_their_window(database: Database) -> None:
@@ -167,6 +177,122 @@ def test_a_window_that_an_edited_schema_empties_does_not_stop_the_watch(database
 
     assert (emptied.n_current, emptied.fired, emptied.features) == (0, False, ())
     assert (full.n_current, full.fired) == (50, True)
+
+
+def states(database: Database) -> list[tuple[int, bytes]]:
+    with database.read() as connection:
+        return [(line.epoch, line.state) for line in connection.execute(select(watch_states))]
+
+
+def test_windows_looked_at_one_by_one_leave_the_evidence_of_one_look_bit_for_bit(
+    database: Database, tmp_path: Path
+) -> None:
+    rows = draw(300) + draw(200, shift=0.5)
+    for start in range(0, 500, 70):
+        answer(database, rows[start : start + 70])
+        look(database)
+
+    assert states(database) == [uninterrupted(tmp_path, rows)]
+
+
+def checks(database: Database) -> list[Json]:
+    with database.read() as connection:
+        return [check["report"] for check in list_drift_checks(connection)]
+
+
+def test_a_later_watch_gathers_its_reference_from_its_own_rows(database: Database) -> None:
+    answer(database, draw(50))
+    look(database)
+    answer(database, draw(600, shift=3.0))
+
+    look(database, epoch=2)
+
+    evidence = [report["evidence"] for report in checks(database)[1:]]
+    assert [one["gathering"] for one in evidence] == [True] * 9 + [False] * 3
+    assert [(one["n_reference"], one["n_rows"]) for one in evidence[8:11]] == [(450, 0), (500, 0), (500, 50)]
+    assert not any(report["guarded"]["fired"] for report in checks(database)[1:])
+
+
+def test_only_the_evidence_of_the_watch_under_way_is_kept(database: Database) -> None:
+    for epoch in (1, 2):
+        answer(database, draw(50))
+        look(database, epoch=epoch)
+
+    assert [epoch for epoch, _ in states(database)] == [2]
+
+
+def alerts(database: Database) -> list[tuple[str, str]]:
+    with database.read() as connection:
+        return [(alert["kind"], alert["subject"]) for alert in list_alerts(connection, epoch=1)]
+
+
+def test_a_stream_whose_evidence_suffices_alone_is_named_once(database: Database) -> None:
+    answer(database, draw(400, shift=1.0))
+
+    look(database)
+
+    assert sorted(alerts(database)) == [("evidence", ".scores"), ("evidence", "x")]
+
+
+def test_a_quiet_watch_names_nothing(database: Database) -> None:
+    answer(database, draw(1_000, seed=5))
+
+    look(database)
+
+    assert alerts(database) == []
+
+
+def test_a_feature_that_turns_constant_is_a_drift_like_any(database: Database) -> None:
+    answer(database, draw(50) + [{**row, "x": 1.25} for row in draw(100)])
+
+    look(database)
+
+    assert [report["guarded"]["fired"] for report in checks(database)] == [False, True, True]
+
+
+def test_a_feature_that_is_no_longer_sent_is_a_drift_like_any(database: Database) -> None:
+    answer(database, [{"city": "AB"[i % 2]} for i in range(100)])
+
+    look(database)
+
+    assert checks(database)[1]["features"][0]["shift"].endswith("missing 0 % -> 100 %")
+    assert ("evidence", "x") in alerts(database)
+
+
+def test_a_clock_that_jumps_back_changes_nothing_but_the_time_told(database: Database) -> None:
+    for seed, years in enumerate((0, -3, 5)):
+        answer(database, draw(50, seed=seed))
+        look(database, now=NOW.replace(year=NOW.year + years))
+
+    assert windows(database) == [(1, 50), (51, 100), (101, 150)]
+
+
+def test_scores_are_held_against_rows_that_training_has_not_seen(database: Database) -> None:
+    answer(database, draw(50, seed=3) + draw(50, seed=4, shift=1.0))
+
+    look(database)
+
+    quiet, moved = (report["scores"] for report in checks(database))
+    assert (quiet["drifted"], moved["drifted"]) == (False, True)
+    assert quiet["then"] == moved["then"]
+
+
+def test_what_performance_to_expect_is_part_of_each_report(database: Database) -> None:
+    answer(database, draw(50))
+
+    look(database)
+
+    estimated = checks(database)[0]["estimated"]
+    assert estimated["auc"]["low"] < estimated["auc"]["value"] < estimated["auc"]["high"]
+
+
+def test_a_release_of_before_is_watched_without_its_scores(database: Database) -> None:
+    answer(database, draw(50))
+
+    look(database, release=replace(release_of(), held_out=np.empty(0)))
+
+    assert checks(database)[0]["scores"] is None
+    assert set(checks(database)[0]["evidence"]["streams"]) == {"x", "city"}
 
 
 def test_a_watch_of_nothing_reports_nothing(database: Database) -> None:
@@ -204,7 +330,18 @@ with Database(sys.argv[1]) as database:
 """
 
 
-def test_a_watch_that_is_killed_goes_on_without_repeating_or_leaving_out_a_window(database: Database) -> None:
+def uninterrupted(folder: Path, rows: list[Row]) -> tuple[int, bytes]:
+    """Return the state to which one look brings the same rows."""
+    with Database(f"sqlite:///{folder / 'other.db'}") as other:
+        answer(other, rows)
+        look(other)
+        (state,) = states(other)
+    return state
+
+
+def test_a_watch_that_is_killed_goes_on_without_repeating_or_leaving_out_a_window(
+    database: Database, tmp_path: Path
+) -> None:
     answer(database, draw(4_000))
     command = [sys.executable, "-c", WATCHER, str(database.engine.url)]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as watcher:
@@ -214,7 +351,9 @@ def test_a_watch_that_is_killed_goes_on_without_repeating_or_leaving_out_a_windo
 
     done = len(windows(database))
     look(database)
+    (killed,) = states(database)
 
     assert 5 <= done < 80
+    assert killed == uninterrupted(tmp_path, draw(4_000))
     assert windows(database) == [(first, first + 49) for first in range(1, 4_000, 50)]
     assert len(events(database)) == 80
