@@ -120,7 +120,9 @@ def test_a_quiet_watch_is_one_sentence_with_its_figures(project: Project, cohort
 
     assert done.idle
     assert done.sentence.startswith("Nothing to do: drift score 0.")
-    assert done.sentence.endswith("in the newest window (rows 1 to 200), boundary 0.3; evidence in 0 of 3 features needed.")
+    assert done.sentence.endswith(
+        "in the newest window (rows 1 to 200), boundary 0.3; evidence in 0 of 3 features needed."
+    )
 
 
 def test_a_decision_that_repeats_itself_is_recorded_once(project: Project) -> None:

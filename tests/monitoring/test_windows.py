@@ -19,7 +19,7 @@ from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift import detect_drift, report_from_json
 from homeostat.monitoring.drift_checks import list_drift_checks
 from homeostat.monitoring.production import stamp_rows
-from homeostat.monitoring.windows import Watching, check_next_window, watch
+from homeostat.monitoring.windows import watch
 from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
@@ -305,7 +305,7 @@ def test_a_loop_that_lost_its_lease_stores_no_check(database: Database) -> None:
     promotion = Promotion(1, "a" * 64, None, NOW, "test", "why")
 
     with lease_lost(database) as lease, pytest.raises(LeaseHeld):
-        check_next_window(Watching(database, release_of(), promotion, SETTINGS), lease=lease, now=NOW)
+        watch(database, release_of(), promotion, SETTINGS, lease=lease, now=NOW)
 
     assert windows(database) == []
     assert events(database) == []

@@ -61,7 +61,13 @@ def begin_watch(release: Release, *, epoch: int) -> Evidence:
 
 
 def judge_window(
-    columns: Columns, release: Release, evidence: Evidence, settings: MonitoringSettings, *, first_seq: int
+    columns: Columns,
+    release: Release,
+    graph: Graph,
+    evidence: Evidence,
+    *,
+    settings: MonitoringSettings,
+    first_seq: int,
 ) -> Judged:
     """Return what one window's rows say; without any, no feature is tested and nothing fires.
 
@@ -79,7 +85,6 @@ def judge_window(
         boundary=settings.boundary,
         correction=settings.correction,
     )
-    graph = Graph(release.graph, release.schema)
     scores = graph.score(columns).astype(np.float64)
     streams: Mapping[str, Floats] = {**number_columns(columns, release.schema), SCORES: scores}
     watched = {name: streams[name] for name in evidence.streams}
@@ -91,7 +96,7 @@ def judge_window(
     document["estimated"] = estimate_performance(scores, seed=first_seq)
     if report.fired or guarded.fired:
         document["explanation"] = explain_scores(
-            lambda rows: graph.score(rows).astype(np.float64),
+            graph.score,
             release.profile,
             columns,
             release.schema,

@@ -20,6 +20,7 @@ from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
 from homeostat.store.leases import Lease, require_lease
+from homeostat.training.scoring import Graph
 
 STATE = "evidence"
 
@@ -63,18 +64,20 @@ def watch(
         Another loop took the lease meanwhile; what was checked until then stays.
     """
     watching = Watching(database, release, promotion, settings)
+    graph: Graph | None = None
     reports: list[DriftReport] = []
-    while (report := check_next_window(watching, lease=lease, now=now)) is not None:
-        reports.append(report)
+    while (window := read_window(watching)) is not None:
+        # Opened for the first window only: most turns of the loop find none.
+        graph = graph or Graph(release.graph, release.schema)
+        reports.append(check_window(watching, window, graph, lease=lease, now=now))
     return reports
 
 
-def check_next_window(watching: Watching, *, lease: Lease, now: datetime) -> DriftReport | None:
-    """Check the next window of this watch and return its report, None if it is not complete yet."""
-    window = read_window(watching)
-    if window is None:
-        return None
-    judged = judge_window(window.columns, watching.release, window.evidence, watching.settings, first_seq=window.first)
+def check_window(watching: Watching, window: Window, graph: Graph, *, lease: Lease, now: datetime) -> DriftReport:
+    """Check one window, store what was said of it, and return the book's report."""
+    judged = judge_window(
+        window.columns, watching.release, graph, window.evidence, settings=watching.settings, first_seq=window.first
+    )
     with watching.database.write() as connection:
         require_lease(connection, lease)
         record(connection, watching, window, judged, now=now)
