@@ -1,0 +1,283 @@
+"""Judging what came of the predictions: each window once, as soon as all of it has had the time to get its outcomes.
+
+Not here: the tests (`monitoring.concept`), the figures (`monitoring.performance`), or what is shown of them
+(`monitoring.outcome_checks`). An outcome that comes after its window was judged counts for no test: if positives
+become known sooner than negatives, taking outcomes as they come would alarm a world that has not changed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, exists, select
+
+from homeostat.errors import StateError
+from homeostat.monitoring.concept import (
+    Concept,
+    advance_concept,
+    begin_concept,
+    concept_from_bytes,
+    concept_to_bytes,
+    describe_concept,
+)
+from homeostat.monitoring.entries import label_from_text
+from homeostat.monitoring.outcome_checks import append_outcome_check, last_judged
+from homeostat.monitoring.performance import describe_labels, measure_performance
+from homeostat.monitoring.production import watched_range
+from homeostat.monitoring.watch_states import find_state, store_state
+from homeostat.records import Alert, Floats, Json, Mask, Promotion, Release, Target
+from homeostat.settings import MonitoringSettings
+from homeostat.store.database import Database
+from homeostat.store.events import append_event
+from homeostat.store.leases import Lease, require_lease
+from homeostat.store.tables import EPOCH, labels, predictions
+from homeostat.validation.schema import is_label
+
+STATE = "concept"
+# Fewer outcomes than this say nothing: a check then carries no metrics.
+MIN_LABELLED = 30
+# No calendar holds more.
+LONGEST_S = 300_000 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRows:
+    """The predictions of a window in the order in which they were made, each array of shape (n_rows,).
+
+    `is_ours` marks what the release in production has answered: the first rows of a watch can be its predecessor's.
+    `labels` holds 1 for positive and -1 where there is no outcome that the schema accepts. Moments are seconds since
+    1970, `labelled_s` is NaN where nothing has arrived.
+    """
+
+    probabilities: Floats
+    labels: NDArray[np.int8]
+    is_ours: Mask
+    predicted_s: Floats
+    labelled_s: Floats
+
+
+def judge_outcomes(
+    database: Database,
+    release: Release,
+    promotion: Promotion,
+    settings: MonitoringSettings,
+    *,
+    lease: Lease,
+    now: datetime,
+) -> list[Alert]:
+    """Judge the outcomes of every complete window that is old enough, and return the alerts that this has raised.
+
+    The windows are those of the drift checks; rows must be stamped before. Each check is stored with the state of the
+    tests in one transaction: a loop that is killed goes on where it was.
+
+    Raises
+    ------
+    LeaseHeld
+        Another loop took the lease meanwhile; what was judged until then stays.
+    """
+    alerts: list[Alert] = []
+    while True:
+        with database.read() as connection:
+            window = next_judged_window(connection, promotion, settings, now=now)
+            if window is None:
+                return alerts
+            rows = read_outcomes(connection, release, first=window[0], last=window[1])
+            before = restore_concept(connection, release, epoch=promotion.epoch)
+        after = advance_over(before, rows)
+        raised = find_alerts(before, after, release.schema.target, alpha=settings.alpha_life)
+        report = report_outcomes(rows, after, settings, seed=window[0], now=now)
+        with database.write() as connection:
+            require_lease(connection, lease)
+            store_check(connection, report, after, promotion, window, now=now)
+            for alert in raised:
+                append_event(connection, "alert", alert_payload(alert, epoch=promotion.epoch), now=now)
+        alerts.extend(raised)
+
+
+def outcomes_are_due(database: Database, promotion: Promotion, settings: MonitoringSettings, *, now: datetime) -> bool:
+    """Return whether a window waits to be judged: without one, no release need be opened."""
+    with database.read() as connection:
+        return next_judged_window(connection, promotion, settings, now=now) is not None
+
+
+# --- which rows ---------------------------------------------------------------------------------------------------
+
+
+def next_judged_window(
+    connection: Connection, promotion: Promotion, settings: MonitoringSettings, *, now: datetime
+) -> tuple[int, int] | None:
+    """Return the first and last observed number of the next window to judge, None if none is old enough."""
+    watched = watched_range(connection, epoch=promotion.epoch)
+    if watched is None:
+        return None
+    done = last_judged(connection, epoch=promotion.epoch)
+    first = watched[0] if done is None else done + 1
+    last = first + settings.window - 1
+    age = timedelta(seconds=min(settings.maturity_s, LONGEST_S))
+    return (first, last) if last <= watched[1] and is_mature(connection, first, last, age, now=now) else None
+
+
+def is_mature(connection: Connection, first: int, last: int, age: timedelta, *, now: datetime) -> bool:
+    """Return whether all predictions of a window are at least so old.
+
+    A prediction from the future, of a clock that was wrong, is as old as the next one that is not: it must not keep
+    those behind it for years.
+    """
+    seq, at = predictions.c.observed_seq, predictions.c.received_at
+    young = select(predictions.c.seq).where(seq.between(first, last), at > now - age, at <= now)
+    if connection.scalar(select(exists(young))):
+        return False
+    later = select(at).where(seq >= last, at <= now).order_by(seq).limit(1)
+    moment = connection.scalar(later)
+    return moment is not None and moment <= now - age
+
+
+def read_outcomes(connection: Connection, release: Release, *, first: int, last: int) -> JudgedRows:
+    """Return the predictions from one observed number to another, both included, with what has come of them."""
+    query = (
+        select(
+            predictions.c.probability,
+            predictions.c.release,
+            predictions.c.received_at,
+            labels.c.label,
+            labels.c.received_at.label("labelled_at"),
+        )
+        .outerjoin(labels, labels.c.prediction == predictions.c.id)
+        .where(predictions.c.observed_seq.between(first, last))
+        .order_by(predictions.c.observed_seq)
+    )
+    rows = connection.execute(query).all()
+    return JudgedRows(
+        np.array([row.probability for row in rows], dtype=np.float64),
+        np.array([to_class(row.label, release.schema.target) for row in rows], dtype=np.int8),
+        np.array([row.release == release.digest for row in rows], dtype=np.bool_),
+        np.array([to_seconds(row.received_at) for row in rows], dtype=np.float64),
+        np.array([to_seconds(row.labelled_at) for row in rows], dtype=np.float64),
+    )
+
+
+def to_class(text: str | None, target: Target) -> int:
+    """Return 1 for a stored outcome that is positive, 0 for a negative one, -1 for none that the schema accepts."""
+    label = None if text is None else label_from_text(text)
+    return int(label == target.positive) if is_label(label, target) else -1
+
+
+def to_seconds(moment: datetime | None) -> float:
+    """Return a moment in seconds since 1970, NaN for none."""
+    return float("nan") if moment is None else (moment - EPOCH).total_seconds()
+
+
+# --- judging ------------------------------------------------------------------------------------------------------
+
+
+def restore_concept(connection: Connection, release: Release, *, epoch: int) -> Concept | None:
+    """Return the tests as the last judged window of this watch left them, new ones before the first.
+
+    None if the release has no out-of-fold rows. What another version of the tests has left is begun anew.
+    """
+    found = find_state(connection, epoch=epoch, kind=STATE)
+    if found is not None:
+        try:
+            return concept_from_bytes(found[1])
+        except StateError:
+            pass
+    held_out = release.out_of_fold
+    if held_out is None or not len(held_out.labels):
+        return None
+    return begin_concept(held_out.probabilities, held_out.labels)
+
+
+def advance_over(concept: Concept | None, rows: JudgedRows) -> Concept | None:
+    """Return the tests after the labelled rows of a window that the release in production has answered."""
+    known = rows.is_ours & (rows.labels >= 0)
+    return None if concept is None else advance_concept(concept, rows.probabilities[known], rows.labels[known])
+
+
+def report_outcomes(
+    rows: JudgedRows, concept: Concept | None, settings: MonitoringSettings, *, seed: int, now: datetime
+) -> Json:
+    """Return what came of one window as a JSON object.
+
+    `n_other` rows were answered by another release and count for nothing here; `n_outcomes` counts all that arrived.
+    """
+    ours = rows.is_ours
+    known = ours & (rows.labels >= 0)
+    n_labelled = int(known.sum())
+    measured = n_labelled >= MIN_LABELLED
+    tests = (
+        {"risk": None, "residual": None} if concept is None else describe_concept(concept, alpha=settings.alpha_life)
+    )
+    return {
+        "n_rows": len(ours),
+        "n_other": int((~ours).sum()),
+        "n_outcomes": int((~np.isnan(rows.labelled_s)).sum()),
+        "n_labelled": n_labelled,
+        "realised": measure_performance(rows.labels[known], rows.probabilities[known], seed=seed) if measured else None,
+        **tests,
+        "delay": describe_labels(rows.predicted_s[ours], rows.labelled_s[ours], now_s=to_seconds(now)),
+    }
+
+
+def store_check(
+    connection: Connection,
+    report: Json,
+    concept: Concept | None,
+    promotion: Promotion,
+    window: tuple[int, int],
+    *,
+    now: datetime,
+) -> None:
+    """Store a check, what the tests have come to, and the event that tells it."""
+    append_outcome_check(connection, report, epoch=promotion.epoch, window=window, release=promotion.release, now=now)
+    if concept is not None:
+        state = concept_to_bytes(concept)
+        store_state(connection, epoch=promotion.epoch, kind=STATE, last_seq=window[1], state=state)
+    realised = report["realised"] or {}
+    payload = {
+        "window": window,
+        "n_rows": report["n_rows"],
+        "n_labelled": report["n_labelled"],
+        **{name: figure["value"] for name, figure in realised.items() if isinstance(figure, dict)},
+        **{test: report[test]["value"] for test in ("risk", "residual") if report[test]},
+    }
+    append_event(connection, "outcomes_checked", payload, now=now)
+
+
+# --- alerts -------------------------------------------------------------------------------------------------------
+
+
+def find_alerts(before: Concept | None, after: Concept | None, target: Target, *, alpha: float) -> list[Alert]:
+    """Return an alert for each test that has reached its threshold for the first time between two states."""
+    if before is None or after is None:
+        return []
+    then, now = describe_concept(before, alpha=alpha), describe_concept(after, alpha=alpha)
+    sentences = {"risk": describe_risk, "residual": describe_residual}
+    return [
+        Alert(test, target.name, describe(now[test]), now[test])
+        for test, describe in sentences.items()
+        if now[test]["reached"] and not then[test]["reached"]
+    ]
+
+
+def describe_risk(figures: Json) -> str:
+    """Return the alarm of the risk test in a sentence."""
+    share = figures["n_wrong"] / figures["n_rows"]
+    return (
+        f"{figures['n_wrong']} of {figures['n_rows']} answers with an outcome were wrong ({share:.0%}), at most "
+        f"{figures['tolerated']:.0%} were to be expected: e-value {figures['peak']:.3g}, alarm at {figures['needed']:g}"
+    )
+
+
+def describe_residual(figures: Json) -> str:
+    """Return the alarm of the residual test in a sentence."""
+    return (
+        f"{figures['grown']}: {figures['n_positive']} of {figures['n_rows']} outcomes were positive, predicted were "
+        f"{figures['expected_positive']:.1f}: e-value {figures['peak']:.3g}, alarm at {figures['needed']:g}"
+    )
+
+
+def alert_payload(alert: Alert, *, epoch: int) -> Json:
+    """Return what the event of an alert carries: figures and names, never a value of a row."""
+    told = {"kind": alert.kind, "subject": alert.subject, "sentence": alert.sentence}
+    return {**told, "figures": alert.figures, "epoch": epoch}
