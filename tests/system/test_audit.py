@@ -23,7 +23,17 @@ TEXTS = [
     "${HOME}",
     "cos\nsystem\n(S'true'\ntR.",
 ]
-LOOKING = ["/v1/status", "/v1/drift", "/v1/releases", "/v1/history", "/v1/events", "/v1/schema", "/metrics", "/readyz"]
+LOOKING = [
+    "/v1/status",
+    "/v1/drift",
+    "/v1/performance",
+    "/v1/releases",
+    "/v1/history",
+    "/v1/events",
+    "/v1/schema",
+    "/metrics",
+    "/readyz",
+]
 
 
 def audit(folder: Path, roots: str, use: Callable[[httpx.Client], None]) -> str:

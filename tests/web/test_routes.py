@@ -11,11 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from homeostat.monitoring.drift_checks import append_check
+from homeostat.monitoring.outcome_checks import append_outcome_check
 from homeostat.project import Project
 from homeostat.web.server import Server
 
 Row = dict[str, Any]
-LOOKING = ["/v1/status", "/v1/drift", "/v1/releases", "/v1/history", "/v1/events", "/v1/schema"]
+LOOKING = ["/v1/status", "/v1/drift", "/v1/performance", "/v1/releases", "/v1/history", "/v1/events", "/v1/schema"]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -110,6 +111,21 @@ def test_the_latest_drift_check_is_shown_and_measured(client: httpx.Client, proj
     assert samples(client)["homeostat_drift_score"] == 0.375
 
 
+def test_the_performance_is_shown_with_what_was_expected_of_each_window(client: httpx.Client, project: Project) -> None:
+    nothing = client.get("/v1/performance").json()
+    figures = {"n_rows": 200, "accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}}
+    report, window = {"score": 0.0, "boundary": 0.3, "estimated": figures}, (1, 200)
+    with project.database.write() as connection:
+        append_check(connection, report, epoch=1, window=window, release="r", now=datetime.now(UTC))
+        append_outcome_check(connection, {"n_outcomes": 0}, epoch=1, window=window, release="r", now=datetime.now(UTC))
+
+    found = client.get("/v1/performance").json()
+
+    assert (nothing["epoch"], nothing["estimated"], nothing["checks"]) == (1, None, [])
+    assert found["estimated"] == {"first_seq": 1, "last_seq": 200, **figures}
+    assert [(check["report"], check["estimated"]) for check in found["checks"]] == [({"n_outcomes": 0}, figures)]
+
+
 def test_the_metrics_count_requests_rows_and_rules(client: httpx.Client, row: Row) -> None:
     client.post("/v1/predict", json={"rows": [row, row, {**row, "Age": 250}]})
     client.post("/v1/predict", json={**row, "Ages": 3})
@@ -191,5 +207,5 @@ def test_every_route_is_described_with_a_summary(client: httpx.Client) -> None:
         for path in client.get("/openapi.json").json()["paths"].values():
             yield from path.values()
 
-    assert len(list(operations())) == 24
+    assert len(list(operations())) == 25
     assert all(operation["summary"] and operation["tags"] for operation in operations())

@@ -27,6 +27,7 @@ MODULES = {
     "tick": ("loop", "Advance the loop until it is idle; say what was decided."),
     "status": ("project", "Show the state now."),
     "drift": ("loop", "Show the newest drift check."),
+    "performance": ("performance", "Show how well it predicts: expected, and measured by outcomes."),
     "runs": ("train", "Compare the tracked runs."),
     "releases": ("releases", "List the releases."),
     "history": ("releases", "Show who was in production when, and why."),

@@ -37,6 +37,7 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/v1/labels": LABEL,
         "/v1/status": READ,
         "/v1/drift": READ,
+        "/v1/performance": READ,
         "/v1/releases": READ,
         "/v1/history": READ,
         "/v1/events": READ,

@@ -57,6 +57,7 @@ LOOKS: Mapping[tuple[str, str], Json] = MappingProxyType(
     {
         ("/v1/status", "200"): {"ready": {"type": "boolean"}, "production": OBJECT_OR_NULL, "serving": OBJECT_OR_NULL},
         ("/v1/drift", "200"): {"check": OBJECT_OR_NULL},
+        ("/v1/performance", "200"): {"epoch": {"type": "integer"}, "estimated": OBJECT_OR_NULL, "checks": OBJECTS},
         ("/v1/releases", "200"): {"releases": OBJECTS},
         ("/v1/history", "200"): {"promotions": OBJECTS},
         ("/v1/events", "200"): {"events": OBJECTS},

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.registry import current_promotion, list_promotions, list_releases
 from homeostat.monitoring.drift_checks import latest_drift_check
+from homeostat.monitoring.outcome_checks import describe_current_outcomes
 from homeostat.monitoring.predictions import count_log
 from homeostat.monitoring.state_metrics import read_state
 from homeostat.records import Json
@@ -56,6 +57,10 @@ def add_state(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/drift", tags=["state"], summary="The latest drift check; null before the first")
     async def drift() -> Response:
         return to_json({"check": await ask(worker, latest_drift_check)})
+
+    @app.get("/v1/performance", tags=["state"], summary="What is expected, and what outcomes say, of the predictions")
+    async def performance() -> Response:
+        return to_json(await ask(worker, describe_current_outcomes))
 
     @app.get("/v1/releases", tags=["state"], summary="Every registered release, oldest first")
     async def releases() -> Response:
