@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlalchemy import Table, create_engine, func, insert, select
 
 from homeostat.errors import LeaseHeld
 from homeostat.monitoring.drift_checks import append_check, list_drift_checks
+from homeostat.monitoring.outcome_checks import append_outcome_check
 from homeostat.monitoring.production import count_labels, count_labels_ever, stamp_rows, watched_range
 from homeostat.monitoring.retention import BLOCK, EVERY, LONGEST, Periods, clear_expired, periods_of
 from homeostat.records import Json
@@ -68,8 +70,8 @@ def check(database: Database, first: int, last: int, *, epoch: int = 1) -> None:
         append_check(connection, REPORT, epoch=epoch, window=(first, last), release="a" * 64, now=NOW)
 
 
-def clear(database: Database, *, now: datetime = NOW, n_steps: int = 200) -> bool:
-    return clear_expired(database, PERIODS, lease=take_lease(database, now=now), now=now, n_steps=n_steps)
+def clear(database: Database, *, now: datetime = NOW, n_steps: int = 200, periods: Periods = PERIODS) -> bool:
+    return clear_expired(database, periods, lease=take_lease(database, now=now), now=now, n_steps=n_steps)
 
 
 def count(database: Database, table: Table = predictions) -> int:
@@ -158,6 +160,32 @@ def test_rows_of_this_watch_stay_until_a_check_has_covered_them(watched: Databas
     clear(watched)
 
     assert kept(watched) == ids[3:]
+
+
+def test_rows_of_this_watch_stay_until_their_outcomes_were_judged(watched: Database) -> None:
+    ids = answer(watched, [30] * 5)
+    stamp(watched, epoch=1)
+    check(watched, 1, 4)
+    with watched.write() as connection:
+        append_outcome_check(connection, {}, epoch=1, window=(1, 2), release="a" * 64, now=NOW)
+
+    clear(watched, periods=replace(PERIODS, await_outcomes=True))
+
+    assert kept(watched) == ids[2:]
+
+
+@pytest.mark.parametrize(("maturity_s", "awaited"), [(9 * 86_400, True), (10 * 86_400, False), (float("inf"), False)])
+def test_rows_that_would_go_before_they_could_be_judged_are_not_kept_for_it(
+    *, maturity_s: float, awaited: bool
+) -> None:
+    document = {
+        "project": {"name": "p", "data": ["d.csv"], "target": "y"},
+        "features": {"x": {"kind": "numeric"}},
+        "monitoring": {"maturity_s": maturity_s},
+        "store": {"keep_predictions_days": 10},
+    }
+
+    assert periods_of(parse_settings(document)).await_outcomes is awaited
 
 
 def test_before_the_first_check_every_row_of_this_watch_stays(watched: Database) -> None:

@@ -1,7 +1,8 @@
 """How long rows, outcomes, rejected rows and remembered answers are kept, and how they go beside a live service.
 
 Not here: snapshots and releases, which are blobs. What the loop still needs is never deleted, however old it is: rows
-that it has not numbered, and rows of the watch under way that no drift check has covered.
+that it has not numbered, and rows of the watch under way that no drift check has covered, or whose outcomes are yet to
+be judged.
 """
 
 import json
@@ -28,6 +29,7 @@ from sqlalchemy import (
 
 from homeostat.deployment.registry import current_promotion
 from homeostat.monitoring.drift_checks import last_checked
+from homeostat.monitoring.outcome_checks import last_judged
 from homeostat.settings import Settings
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
@@ -46,11 +48,15 @@ THE_LINE = 1
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """How long each kind of line is kept."""
+    """How long each kind of line is kept.
+
+    `await_outcomes` says whether predictions are also kept until their outcomes were judged.
+    """
 
     predictions: timedelta
     rejections: timedelta
     answers: timedelta
+    await_outcomes: bool = False
 
 
 def periods_of(settings: Settings) -> Periods:
@@ -60,6 +66,8 @@ def periods_of(settings: Settings) -> Periods:
         timedelta(days=min(keep.keep_predictions_days, longest_days)),
         timedelta(days=min(keep.keep_rejections_days, longest_days)),
         timedelta(seconds=min(settings.serving.idempotency_s, LONGEST.total_seconds())),
+        # Predictions that are to go before they are old enough to be judged never will be.
+        await_outcomes=settings.monitoring.maturity_s < 86_400 * keep.keep_predictions_days,
     )
 
 
@@ -97,7 +105,7 @@ def delete_block(database: Database, periods: Periods, *, lease: Lease, now: dat
     with database.write() as connection:
         require_lease(connection, lease)
         deleted = (
-            delete_predictions(connection, before=now - periods.predictions, now=now)
+            delete_predictions(connection, periods, now=now)
             or delete_rejections(connection, before=now - periods.rejections, now=now)
             or delete_answers(connection, before=now - periods.answers)
         )
@@ -107,10 +115,11 @@ def delete_block(database: Database, periods: Periods, *, lease: Lease, now: dat
     return sum(deleted.values())
 
 
-def delete_predictions(connection: Connection, *, before: datetime, now: datetime) -> Mapping[str, int]:
+def delete_predictions(connection: Connection, periods: Periods, *, now: datetime) -> Mapping[str, int]:
     """Delete predictions with their labels, and return how many of each."""
     head = oldest(predictions, predictions.c.observed_seq, predictions.c.epoch, now=now)
-    expired = select(head.c.seq).where(head.c.received_at < before, is_done_with(connection, head))
+    done = is_done_with(connection, head, await_outcomes=periods.await_outcomes)
+    expired = select(head.c.seq).where(head.c.received_at < now - periods.predictions, done)
     chosen = predictions.c.seq.in_(expired)
     last = connection.scalar(select(func.max(predictions.c.observed_seq)).where(chosen))
     if last is None:
@@ -132,11 +141,13 @@ def oldest(table: Table, *columns: Column[Any], now: datetime) -> Subquery:
     return query.order_by(table.c.seq).limit(BLOCK).subquery()
 
 
-def is_done_with(connection: Connection, rows: Subquery) -> ColumnElement[bool]:
+def is_done_with(connection: Connection, rows: Subquery, *, await_outcomes: bool) -> ColumnElement[bool]:
     """Return the condition under which the loop needs a prediction no more."""
     promotion = current_promotion(connection)
     epoch = promotion.epoch if promotion else 0
     covered = last_checked(connection, epoch=epoch) or 0
+    if await_outcomes:
+        covered = min(covered, last_judged(connection, epoch=epoch) or 0)
     return rows.c.observed_seq.is_not(None) & ((rows.c.epoch != epoch) | (rows.c.observed_seq <= covered))
 
 
