@@ -11,10 +11,10 @@ from typing import ClassVar, Protocol
 import numpy as np
 from scipy import special, stats
 
-from homeostat.records import Counts, Kind
+from homeostat.records import Counts, Floats, Kind
 
 # Largest n_reference * n_current whose p-value is counted exactly, for example 20,000 rows against a window of 200.
-# Counting takes 3 ms for 768 x 200, 11 ms for 10,000 x 200, 20 ms for 20,000 x 200 and 50 ms for 2,000 x 2,000.
+# Counting takes 1 ms for 768 x 200, 2 ms for 10,000 x 200, 7 ms for 20,000 x 200 and 12 ms for 2,000 x 2,000.
 EXACT_UP_TO = 4_000_000
 # Least effective sample size for which the expansion stands in for scipy's `kstwo`, which takes 0.7 ms there and
 # 65 ms at 50,000.
@@ -72,7 +72,8 @@ class KolmogorovSmirnov:
         n_reference, n_current = int(reference.sum()), int(current.sum())
         # Only the steps of the current sample matter: its function is farthest above the other just after one of them,
         # farthest below just before one. A window has few steps, a reference 100,000.
-        steps = np.flatnonzero(current)
+        # As booleans: among 200,000 cells numpy finds the few that are not 0 in 1 ms, those that are True in 0.05 ms.
+        steps = np.flatnonzero(current > 0)
         after_reference, after_current = np.cumsum(reference)[steps], np.cumsum(current[steps])
         before_reference, before_current = after_reference - reference[steps], after_current - current[steps]
         # In whole numbers, so that the distance is rounded once and equal shares differ by exactly zero.
@@ -200,28 +201,38 @@ def share_of_paths_outside(height: int, m: int, n: int) -> float:
     """Return the share of the lattice paths from (0, 0) to (m, n) that ever have lcm(m, n) |x/m - y/n| >= height.
 
     A path takes a step right for each value of one sample and a step up for each of the other, in ascending order:
-    without ties all paths are equally likely (Hodges 1958). Counted column by column: `every` and `outside`, shape
-    (n + 1,), hold the paths that reach (x, y) and those of them that have been outside, times one power of two.
+    without ties all paths are equally likely (Hodges 1958). Counted column by column within the band of points that
+    are not outside: `outside`, shape (n + 1,), holds the paths that reach (x, y) and have been outside before, times
+    one power of two. Of a point outside that is every path, C(x + y, x), whose logarithm leaves ten correct digits.
     Requires 1 <= m <= n and m n <= `EXACT_UP_TO`: the counts then stay within the range of a double.
     """
     step_x, step_y = n // math.gcd(m, n), m // math.gcd(m, n)
+    columns = np.arange(m + 1)
+    low = np.maximum((columns * step_x - height) // step_y + 1, 0)
+    high = np.minimum(-(-(columns * step_x + height) // step_y), n + 1)
     # A random walk with the drift of the diagonal visits (x, y) with probability C(x + y, x) a^x b^y <= 1, a = m/(m+n).
     # Columns are scaled by a^x, so they span b^-n <= 2^2000: from 2^-1000 on, both ends of the span are doubles. As
     # powers of two the factors round nothing (a itself would, in every column).
-    every, outside = np.zeros(n + 1), np.zeros(n + 1)
-    every[0] = math.ldexp(1.0, -round(n * math.log2(1 + m / n) / 2))
-    shrink = math.log2(1 + n / m)
+    scale = np.round(columns * math.log2(1 + n / m))
+    shift = n * math.log2(1 + m / n) / 2
+    logarithms = special.gammaln(np.arange(1.0, m + n + 2))
+
+    def every(x: Counts, y: Counts) -> Floats:
+        paths: Floats = logarithms[x + y] - logarithms[x] - logarithms[y]
+        scaled: Floats = np.exp(paths - (scale[x] + shift) * math.log(2))
+        return scaled
+
+    # Each point above the band, as it is in the last column before the band, which only moves up, takes it in.
+    above = np.arange(high[0], n + 1)
+    outside = np.zeros(n + 1)
+    outside[above] = every(np.searchsorted(high, above, side="right") - 1, above)
+    # What comes in from the point just below the band.
+    inflow = np.where(low > 0, every(columns, np.maximum(low - 1, 0)), 0.0)
+    factors = np.exp2(-np.diff(scale, prepend=0.0))
     for x in range(m + 1):
-        factor = math.ldexp(1.0, round((x - 1) * shrink) - round(x * shrink))
-        every *= factor
-        np.cumsum(every, out=every)
-        low = max(0, (x * step_x - height) // step_y + 1)
-        high = min(n + 1, -(-(x * step_x + height) // step_y))
-        inside = outside[low:high]
-        inside *= factor
-        np.cumsum(inside, out=inside)
-        inside += every[low - 1] if low else 0.0
-        # What lies below `low` is not read again: the band only moves up.
-        outside[high:] = every[high:]
-    # The two sums round apart even where every path has been outside.
-    return min(1.0, float(outside[n] / every[n]))
+        inside = outside[low[x] : high[x]]
+        inside *= factors[x]
+        np.add.accumulate(inside, out=inside)
+        inside += inflow[x]
+    # The two sides round apart even where every path has been outside.
+    return min(1.0, float(outside[n] / every(np.array(m), np.array(n))))
