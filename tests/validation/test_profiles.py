@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from homeostat.errors import InputError
 from homeostat.records import (
@@ -154,6 +155,40 @@ def test_merging_is_commutative_and_associative(reference: Rows, a: Rows, b: Row
     assert as_text(left) == as_text(right)
 
 
+@few
+@given(reference=tables, rows=tables)
+def test_merging_with_a_window_without_rows_changes_nothing(reference: Rows, rows: Rows) -> None:
+    window, empty = count(rows, reference), count([], reference)
+
+    assert as_text(merge_profiles(window, empty)) == as_text(window)
+    assert as_text(merge_profiles(empty, window)) == as_text(window)
+
+
+@few
+@given(reference=tables, rows=tables.filter(bool))
+def test_the_distance_from_counts_is_that_of_scipy_on_the_rows_whatever_is_tied(reference: Rows, rows: Rows) -> None:
+    then, now = (
+        [-np.inf if number == 0 or np.isnan(number) else number for number, _ in side]
+        for side in (reference or rows, rows)
+    )
+    cells, window = (glucose_of(count(side, reference or rows)) for side in (reference or rows, rows))
+
+    found = np.abs(np.cumsum(cells.counts) / len(then) - np.cumsum(window.counts) / len(now)).max()
+
+    # Four times each, which leaves the distance as it is: scipy divides by zero for one row against one.
+    assert found == pytest.approx(stats.ks_2samp(then * 4, now * 4, method="asymp").statistic, abs=1e-12)
+
+
+@few
+@given(rows=tables)
+def test_tallying_texts_equals_masking_markers_first(rows: Rows) -> None:
+    known = smoker_of(profile_of(rows)).categories
+    masked = mask_missing(columns_of(rows)["smoker"], SMOKER).tolist()
+
+    assert known == tuple(sorted({text for text in masked if text is not None}))
+    assert smoker_of(profile_of(rows)).counts[0] == masked.count(None)
+
+
 @pytest.mark.parametrize("other", [glucose(1, 2), [*glucose(1, 3), (1.0, "yes")]])
 def test_profiles_of_different_references_cannot_be_merged(other: Rows) -> None:
     with pytest.raises(InputError, match=r"the two profiles have different cells for (glucose|smoker); expected"):
@@ -207,6 +242,18 @@ def test_the_json_of_a_reference_holds_no_empty_cell() -> None:
         "at": [1, 2],
         "between": [],
     }
+
+
+def test_a_stored_reference_takes_25_bytes_for_each_distinct_value() -> None:
+    values = np.random.default_rng(0).normal(100, 15, size=2_000).tolist()
+
+    assert 22 < len(as_text(profile_of(glucose(*values)))) / 2_000 < 25
+
+
+def test_a_stored_reference_of_few_distinct_values_stays_small_however_many_its_rows() -> None:
+    rows = glucose(*range(60, 201)) * 30
+
+    assert len(as_text(profile_of(rows))) < 2_500
 
 
 def test_minus_zero_and_zero_are_one_value_and_one_text() -> None:

@@ -229,10 +229,11 @@ def share_of_paths_outside(height: int, m: int, n: int) -> float:
     # What comes in from the point just below the band.
     inflow = np.where(low > 0, every(columns, np.maximum(low - 1, 0)), 0.0)
     factors = np.exp2(-np.diff(scale, prepend=0.0))
-    for x in range(m + 1):
-        inside = outside[low[x] : high[x]]
-        inside *= factors[x]
+    steps = (column.tolist() for column in (low, high, factors, inflow))
+    for first, end, factor, coming_in in zip(*steps, strict=True):
+        inside = outside[first:end]
+        inside *= factor
         np.add.accumulate(inside, out=inside)
-        inside += inflow[x]
+        inside += coming_in
     # The two sides round apart even where every path has been outside.
     return min(1.0, float(outside[n] / every(np.array(m), np.array(n))))
