@@ -23,6 +23,7 @@ from homeostat.deployment.registry import (
 )
 from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
 from homeostat.monitoring.drift_checks import date_change
+from homeostat.monitoring.outcomes import judge_outcomes
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch
@@ -318,6 +319,7 @@ def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: 
     release = recall_release(find_release(promotion.release, project.blobs))
     rules = project.settings.monitoring
     watch(project.database, release, promotion, rules, lease=lease, now=now)
+    judge_outcomes(project.database, release, promotion, rules, lease=lease, now=now)
 
 
 def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:

@@ -19,7 +19,7 @@ from homeostat.errors import LeaseHeld
 from homeostat.monitoring.concept import advance_concept, begin_concept, concept_to_bytes
 from homeostat.monitoring.entries import label_to_text
 from homeostat.monitoring.outcome_checks import last_judged, newest_outcome_checks
-from homeostat.monitoring.outcomes import judge_outcomes, outcomes_are_due
+from homeostat.monitoring.outcomes import judge_outcomes
 from homeostat.monitoring.performance import measure_performance
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.watch_states import find_state, store_state
@@ -70,7 +70,7 @@ def release_of(*, held_out: bool = True) -> Release:
     schema = freeze_schema([Feature("x", "numeric")], TARGET)
     golden = Golden({}, np.empty(0, dtype=np.float32))
     rows = OutOfFold(*draw(614, seed=9)) if held_out else None
-    return Release(RELEASE, schema, b"", Profile(0, {}), golden, {}, {}, rows)
+    return Release(RELEASE, schema, b"", Profile(0, {}), golden, {}, {}, out_of_fold=rows)
 
 
 def answer(
@@ -153,15 +153,6 @@ def test_a_window_waits_until_all_of_it_has_had_its_time(database: Database) -> 
     judge(database, now=NOW + 0.5 * DAY)
 
     assert (before, windows(database)) == ([], [(1, 50), (51, 100)])
-
-
-def test_whether_a_window_waits_to_be_judged_is_known_without_opening_a_release(database: Database) -> None:
-    promotion = Promotion(1, RELEASE, None, NOW, "test", "why")
-    answer(database, [0.5] * 50)
-    due = [outcomes_are_due(database, promotion, SETTINGS, now=at) for at in (NOW - 2 * DAY, NOW)]
-    judge(database)
-
-    assert [*due, outcomes_are_due(database, promotion, SETTINGS, now=NOW)] == [False, True, False]
 
 
 def test_windows_begin_anew_with_each_promotion_and_so_do_the_tests(database: Database) -> None:

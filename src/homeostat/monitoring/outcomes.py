@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, exists, select
 
 from homeostat.errors import StateError
+from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.concept import (
     Concept,
     advance_concept,
@@ -91,14 +92,8 @@ def judge_outcomes(
             require_lease(connection, lease)
             store_check(connection, report, after, promotion, window, now=now)
             for alert in raised:
-                append_event(connection, "alert", alert_payload(alert, epoch=promotion.epoch), now=now)
+                raise_alert(connection, alert, epoch=promotion.epoch, now=now)
         alerts.extend(raised)
-
-
-def outcomes_are_due(database: Database, promotion: Promotion, settings: MonitoringSettings, *, now: datetime) -> bool:
-    """Return whether a window waits to be judged: without one, no release need be opened."""
-    with database.read() as connection:
-        return next_judged_window(connection, promotion, settings, now=now) is not None
 
 
 # --- which rows ---------------------------------------------------------------------------------------------------
@@ -275,9 +270,3 @@ def describe_residual(figures: Json) -> str:
         f"{figures['grown']}: {figures['n_positive']} of {figures['n_rows']} outcomes were positive, predicted were "
         f"{figures['expected_positive']:.1f}: e-value {figures['peak']:.3g}, alarm at {figures['needed']:g}"
     )
-
-
-def alert_payload(alert: Alert, *, epoch: int) -> Json:
-    """Return what the event of an alert carries: figures and names, never a value of a row."""
-    told = {"kind": alert.kind, "subject": alert.subject, "sentence": alert.sentence}
-    return {**told, "figures": alert.figures, "epoch": epoch}
