@@ -26,7 +26,7 @@ MODULES = {
     "loop": ("loop", "Run the worker: watch, decide, retrain, for ever."),
     "tick": ("loop", "Advance the loop until it is idle; say what was decided."),
     "status": ("project", "Show the state now."),
-    "drift": ("loop", "Show the newest drift check."),
+    "drift": ("drift", "Show the newest drift check; write it as a page."),
     "performance": ("performance", "Show how well it predicts: expected, and measured by outcomes."),
     "runs": ("train", "Compare the tracked runs."),
     "releases": ("releases", "List the releases."),
