@@ -81,18 +81,6 @@ def test_an_estimate_is_told_without_the_figures_that_are_not_defined() -> None:
     assert said(estimated=ESTIMATE)["estimated"] == ": without labels: accuracy 0.760 [0.700, 0.820]"
 
 
-def test_an_explanation_names_what_moved_the_scores_most_and_leaves_out_what_did_not() -> None:
-    told = said(explanation={"then": 0.3, "now": 0.5, "features": {"a": -0.01, "b": 0.2, "c": 0.0, "d": 0.0001}})
-
-    assert told["explanation"] == ": the mean score went from 0.300 to 0.500 (+0.200): b +0.200, a -0.010"
-
-
-def test_what_features_explain_together_is_named_like_a_feature() -> None:
-    told = said(explanation={"then": 0.3, "now": 0.5, "features": {"a": 0.05}, "interactions": 0.15})
-
-    assert told["explanation"].endswith("together beyond their sum +0.150, a +0.050")
-
-
 def test_features_that_count_come_first_then_drifted_ones_then_those_with_evidence() -> None:
     features = [feature("rest"), feature("strong"), feature("drifted", drifted=True), feature("counts", drifted=True)]
 

@@ -19,13 +19,13 @@ from homeostat.cli.output import new_console, new_table
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import current_promotion
 from homeostat.errors import InputError
+from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import read_rows
 from homeostat.monitoring.verdicts import Reading, headline, list_readings, list_verdicts, short
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Profile
 from homeostat.store.blobs import write_durably
-from homeostat.store.events import read_events
 from homeostat.validation.profiles import count_rows
 from homeostat.web.drift_page import render_drift_page
 
@@ -44,7 +44,7 @@ def drift_command(folder: Path, page: Path | None, *, as_json: bool) -> None:
     """
     with open_project(folder) as project:
         with project.database.read() as connection:
-            check, alerts = latest_drift_check(connection), list_alerts(connection)
+            check, alerts = latest_drift_check(connection), alerts_now(connection)
         if page is not None:
             write_page(page, render(project, check, alerts))
     if as_json:
@@ -58,11 +58,10 @@ def drift_command(folder: Path, page: Path | None, *, as_json: bool) -> None:
         console.print(f"Pictures: {plain(str(page))}", soft_wrap=True)
 
 
-def list_alerts(connection: Connection) -> list[Json]:
+def alerts_now(connection: Connection) -> list[Json]:
     """Return the alerts of the watch under way, oldest first."""
     promotion = current_promotion(connection)
-    told = [event.payload for event in read_events(connection, kind="alert")] if promotion else []
-    return [alert for alert in told if promotion and alert["epoch"] == promotion.epoch]
+    return list_alerts(connection, epoch=promotion.epoch) if promotion else []
 
 
 def show_check(console: Console, check: Json | None) -> None:

@@ -12,6 +12,9 @@ from homeostat.errors import InputError
 from homeostat.records import CategoricalProfile, Columns, FeatureProfile, Floats, Schema, Texts
 from homeostat.validation.profiles import mask_numbers, mask_texts
 
+# The stream of the model's scores. A name with a dot in front is no feature of a table.
+SCORES = ".scores"
+
 
 def number_columns(columns: Columns, schema: Schema) -> Mapping[str, Floats]:
     """Return each feature as numbers, NaN for missing; a category becomes a number that its text alone decides.

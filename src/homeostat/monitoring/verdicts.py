@@ -8,18 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from homeostat.monitoring.evidence import REFERENCE_ROWS
+from homeostat.monitoring.explanation import describe_explanation
+from homeostat.monitoring.streams import SCORES
 from homeostat.records import Json
 
 SHORT_NAMES = {"kolmogorov-smirnov": "KS", "chi-square": "chi2"}
-# The model's scores among the evidence streams: no feature.
-SCORES = ".scores"
-# Rows of a window that become the evidence's reference after a promotion.
-REFERENCE_ROWS = 500
 FIGURES = {"accuracy": "accuracy", "auc": "AUC", "brier": "Brier score"}
-# Features named as what moved the scores; the others share what is left.
-EXPLAINING = 3
-# What three decimals show of a change of the mean score.
-VISIBLE = 0.0005
 # Evidence that is worth a word although it has gone again: chance alone reaches it in one stream of ten.
 TELLING = 10.0
 Mark: TypeAlias = Literal["fired", "quiet", "gathering", ""]
@@ -190,12 +185,7 @@ def read_explanation(report: Json) -> Verdict | None:
     change = report.get("explanation")
     if not change:
         return None
-    parts = {**change["features"], "together beyond their sum": change.get("interactions", 0.0)}
-    largest = sorted(parts.items(), key=lambda part: -abs(part[1]))[:EXPLAINING]
-    named = ", ".join(f"{name} {part:+.3f}" for name, part in largest if abs(part) >= VISIBLE)
-    because = f": {named}" if named else ""
-    whole = f"the mean score went from {change['then']:.3f} to {change['now']:.3f}"
-    return Verdict("explanation", "", f"{whole} ({change['now'] - change['then']:+.3f}){because}")
+    return Verdict("explanation", "", f"the {describe_explanation(change)}")
 
 
 def describe(state: Json) -> str:

@@ -19,7 +19,7 @@ from homeostat.monitoring.evidence import (
 from homeostat.monitoring.explanation import explain_scores
 from homeostat.monitoring.guard import Guarded, guarded_to_json, judge_evidence
 from homeostat.monitoring.performance import estimate_performance
-from homeostat.monitoring.streams import number_columns
+from homeostat.monitoring.streams import SCORES, number_columns
 from homeostat.records import (
     Alert,
     Columns,
@@ -32,9 +32,6 @@ from homeostat.records import (
 from homeostat.settings import MonitoringSettings
 from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import count_column, count_rows, cut_cells
-
-# The stream of the model's scores; no column of a table can be called so.
-SCORES = ".scores"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ BINS = 30
 def write_report(story: Story, path: Path, *, origin: str, seed: int) -> Path:
     """Write the report of a finished story and return its path."""
     loader = PackageLoader("homeostat.simulation")
-    environment = Environment(loader=loader, autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     with story.project.database.read() as connection:
         releases, promotions = list_releases(connection), list_promotions(connection)
     plots = {"score": draw_scores(story), "shift": draw_shift(story), "latency": draw_latency(story)}
