@@ -88,8 +88,9 @@ class ChiSquare:
     """Pearson's chi-square test of homogeneity, without a continuity correction. Missing is a category.
 
     Categories that are rare in both samples together are pooled with those that the reference does not hold
-    (`pool_rare_cells`). Without that a feature of 300 rare categories fired in 29 % of windows without a drift: the
-    reference holds each of its own categories at least once, so what is new to it always comes from the other side.
+    (`pool_rare_cells`). Without that a feature with 300 rare categories fired in a third of the windows without a
+    drift, 200 rows against 768: the reference holds each of its categories at least once, so what it does not hold
+    always comes from the other side.
 
     References
     ----------
