@@ -7,16 +7,8 @@ import pytest
 from scipy import stats
 
 from homeostat.data.columns import stack_rows
-from homeostat.monitoring.arrivals import (
-    BLOCK,
-    ENOUGH,
-    Accepted,
-    Baseline,
-    Progress,
-    Rejected,
-    count_indicators,
-    judge_block,
-)
+from homeostat.monitoring.arrivals import BLOCK, Progress, judge_block
+from homeostat.monitoring.indicators import ENOUGH, Accepted, Baseline, Rejected, count_indicators
 from homeostat.records import Alert, Feature, Row, Schema, Target
 from homeostat.validation.checks import check_row
 from homeostat.validation.profiles import build_profile
@@ -151,11 +143,19 @@ def test_new_codes_for_every_category_are_named_but_not_told_while_few_rows_shar
     assert "code" not in alerts[0].sentence
 
 
+def test_of_a_long_category_only_the_beginning_is_told() -> None:
+    (alert,) = watch(draw(50, seed=9, change=lambda row: {**row, "City": "x" * 10_000}))
+
+    assert f"most often '{'x' * 40}' (50)" in alert.sentence
+    assert len(alert.sentence) < 200
+
+
 def test_a_column_of_numbers_that_turns_to_text_upstream_is_named() -> None:
     alerts = watch(draw(50, seed=10, change=lambda row: {**row, "Age": str(row["Age"])}))
 
     assert told(alerts) == {("rejected", "Age number")}
-    assert alerts[0].sentence.startswith("Age: 50 of the last 50 rows hold something that is no number, against 0.0%")
+    expected = "Age: 50 of the last 50 rows hold something that is no number, against at most 0.0% before training"
+    assert alerts[0].sentence == expected
 
 
 def test_a_column_that_is_renamed_upstream_is_named_as_lacking_and_as_unknown() -> None:

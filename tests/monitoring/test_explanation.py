@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeostat.data.columns import texts
+from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.errors import DataInsufficient
 from homeostat.monitoring.explanation import describe_explanation, explain_scores, put_back
 from homeostat.records import Columns, Feature, Floats, Json, Schema, Target
+from homeostat.store.blobs import FolderBlobs
+from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import build_profile, count_rows, mask_missing
 from homeostat.validation.schema import freeze_schema
+from tests.deployment.small_release import pack
+from tests.training.generated import linear_table
 
 X, Z, CITY = Feature("x", "numeric", missing=(-1,)), Feature("z", "numeric"), Feature("city", "categorical")
 SCHEMA = freeze_schema([X, Z, CITY], Target("outcome", 0, 1))
@@ -193,6 +199,20 @@ def test_the_window_itself_is_left_as_it_was() -> None:
         assert (
             mask_missing(rows[feature.name], feature).tolist() == mask_missing(copies[feature.name], feature).tolist()
         )
+
+
+def test_the_graph_of_a_release_can_be_asked(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    release = open_release(find_release(pack(blobs), blobs))
+    _, columns, _ = linear_table(200, n_features=2, noise=1.0, seed=1)
+    name = release.schema.features[0].name
+    rows = {**columns, name: columns[name].astype(np.float64) + 2}
+
+    graph = Graph(release.graph, release.schema)
+    explanation = explain_scores(graph.score, release.profile, rows, release.schema, names=[name], seed=0)
+
+    assert explanation["now"] - explanation["then"] == pytest.approx(explanation["features"][name])
+    assert abs(explanation["features"][name]) > 0.05
 
 
 def test_a_window_without_rows_is_refused() -> None:

@@ -12,6 +12,8 @@ from homeostat.monitoring.units import describe_change, recognise_units
         (6.2, 117, "glucose"),
         (0.9, 80, "creatinine"),
         (195, 5.1, "cholesterol"),
+        (80, 500, "insulin"),
+        (72, 9.6, "kPa"),
         (70, 154, "pounds"),
         (170, 67, "inches"),
         (1.72, 172, "metres"),

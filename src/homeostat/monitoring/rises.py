@@ -31,9 +31,10 @@ def outer_values(cells: NumericProfile, share: float) -> tuple[float, float, int
     """
     at = cells.counts[2::2]
     n_beyond = int(share * at.sum())
-    low = int(np.searchsorted(np.cumsum(at), n_beyond, side="right"))
-    high = at.size - 1 - int(np.searchsorted(np.cumsum(at[::-1]), n_beyond, side="right"))
-    return float(cells.edges[low]), float(cells.edges[high]), n_beyond
+    # Each reference value was measured at least once: so many of them from either end hold all that may lie beyond.
+    tails = at[: n_beyond + 1], at[::-1][: n_beyond + 1]
+    low, high = (int(np.searchsorted(np.cumsum(tail), n_beyond, side="right")) for tail in tails)
+    return float(cells.edges[low]), float(cells.edges[at.size - 1 - high]), n_beyond
 
 
 def p_of_unseen(then: Counts, now: Counts, unseen: Sequence[int]) -> float:

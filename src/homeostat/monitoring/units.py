@@ -17,6 +17,8 @@ FACTORS: Sequence[tuple[float, str]] = (
     (18.016, "mg/dL and mmol/L of glucose"),
     (88.42, "umol/L and mg/dL of creatinine"),
     (38.67, "mg/dL and mmol/L of cholesterol"),
+    (6.0, "pmol/L and uU/mL of insulin"),
+    (7.5006, "mmHg and kPa"),
     (2.2046, "pounds and kilograms"),
     (2.54, "centimetres and inches"),
     (10.0, "units that differ by 10"),
