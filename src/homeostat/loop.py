@@ -22,6 +22,7 @@ from homeostat.deployment.registry import (
     register_release,
 )
 from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
+from homeostat.monitoring.arrival_checks import watch_arrivals
 from homeostat.monitoring.drift_checks import date_change
 from homeostat.monitoring.outcomes import judge_outcomes
 from homeostat.monitoring.production import stamp_rows
@@ -318,6 +319,7 @@ def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: 
     stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
     release = recall_release(find_release(promotion.release, project.blobs))
     rules = project.settings.monitoring
+    watch_arrivals(project.database, release, promotion, rules, lease=lease, now=now, blobs=project.blobs)
     watch(project.database, release, promotion, rules, lease=lease, now=now)
     judge_outcomes(project.database, release, promotion, rules, lease=lease, now=now)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from homeostat.errors import LeaseHeld
 from homeostat.monitoring.concept import advance_concept, begin_concept, concept_to_bytes
@@ -199,6 +199,19 @@ def test_outcomes_that_are_awaited_for_ever_are_never_judged(database: Database,
     judge_outcomes(database, release_of(), promotion, endless, lease=own_lease(database), now=NOW)
 
     assert windows(database) == []
+
+
+def test_a_window_whose_predictions_are_gone_does_not_stop_the_watch(database: Database) -> None:
+    produce(database, 50)
+    judge(database)
+    produce(database, 100, seed=1)
+    with database.write() as connection:
+        connection.execute(delete(predictions).where(predictions.c.observed_seq.between(51, 100)))
+
+    judge(database)
+
+    assert windows(database) == [(1, 50), (51, 100), (101, 150)]
+    assert [check["report"]["n_rows"] for check in checks(database)] == [50, 0, 50]
 
 
 def test_a_watch_without_rows_has_nothing_to_judge(database: Database) -> None:

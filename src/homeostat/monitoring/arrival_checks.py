@@ -5,7 +5,6 @@ Not here: what an alert needs (`monitoring.arrivals`), or numbering the accepted
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from itertools import takewhile
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from homeostat.data.snapshots import KIND as SNAPSHOTS
+from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.arrivals import BLOCK, Progress, judge_block
 from homeostat.monitoring.indicators import Accepted, Baseline, Rejected
 from homeostat.monitoring.production import accept_again, last_stamped, watched_range
@@ -22,7 +22,6 @@ from homeostat.records import Alert, Promotion, Release, Schema
 from homeostat.settings import MonitoringSettings
 from homeostat.store.blobs import BlobStore
 from homeostat.store.database import Database
-from homeostat.store.events import append_event
 from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import predictions, rejections
 
@@ -233,4 +232,4 @@ def record(connection: Connection, standing: Standing, alerts: Sequence[Alert], 
     """Store where the watch stands, and what it has told as events, in the caller's transaction."""
     store_state(connection, epoch=epoch, kind=KIND, last_seq=standing.seen, state=msgspec.json.encode(standing))
     for alert in alerts:
-        append_event(connection, "alert", {**asdict(alert), "epoch": epoch}, now=now)
+        raise_alert(connection, alert, epoch=epoch, now=now)
