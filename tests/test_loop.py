@@ -161,7 +161,8 @@ def test_a_drift_without_labels_waits_and_says_what_for(project: Project, cohort
     assert done.decision is not None
     assert (done.decision.action, done.decision.trigger) == ("wait", "drift")
     assert "features drifted (" in done.sentence
-    assert done.sentence.endswith("in rows 201 to 400, but only 0 of 200 new labels have arrived.")
+    assert "in rows 201 to 400; evidence " in done.sentence
+    assert done.sentence.endswith(", but only 0 of 200 new labels have arrived.")
 
 
 def test_a_drift_that_waits_trains_nothing_and_is_recorded_once(project: Project, cohort: Cohort) -> None:
