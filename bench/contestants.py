@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bench.environments import install
 from bench.processes import Running, free_port, start
 from homeostat.cli.project import guess_schema, render_settings, write_project
 from homeostat.deployment.artifacts import GRAPH, find_release
@@ -142,7 +143,7 @@ def enter_by_hand(name: str, module: str, release: Path, scratch: Path) -> Conte
 
 def enter_mlflow(release: Path, scratch: Path) -> Contestant:
     """Return `mlflow models serve` with its own defaults, one worker, in an environment of its own."""
-    install_peers()
+    install(REQUIREMENTS, ENVIRONMENT)
     model, binaries = scratch / "mlflow-model", ENVIRONMENT / "bin"
     environment = {
         "PATH": f"{binaries}:{os.environ['PATH']}",  # it starts uvicorn by its name
@@ -157,15 +158,3 @@ def enter_mlflow(release: Path, scratch: Path) -> Contestant:
 
     bodies = (scratch / "mlflow-row.json", scratch / "mlflow-rows.json")
     return Contestant("mlflow", command, environment, "/invocations", "/invocations", *bodies)
-
-
-def install_peers() -> None:
-    """Make the peers' environment, unless it is there and was made from the same requirements."""
-    ready, python = ENVIRONMENT / "ready", ENVIRONMENT / "bin" / "python"
-    if ready.exists() and ready.read_bytes() == REQUIREMENTS.read_bytes():
-        return
-    print(f"Installing {REQUIREMENTS.name} into {ENVIRONMENT.name} (once, one to two minutes) ...", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-    install = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
-    subprocess.run([str(python), *install], check=True)
-    ready.write_bytes(REQUIREMENTS.read_bytes())
