@@ -77,4 +77,4 @@ lock:
 	echo hatchling | $(COMPILE_IMAGE) - -o deploy/container/requirements-build.lock
 
 clean:
-	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache build dist output bench/out
+	rm -rf .venv .venv-peers .venv-evidently .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache build dist output bench/out
