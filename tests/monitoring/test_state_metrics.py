@@ -90,7 +90,7 @@ def live_through(database: Database, n_times: int, *, first: int) -> None:
     """Let so many windows be checked, and as many rows, events and outcomes be kept."""
     for place in range(first, first + n_times):
         check(database, REPORT, first=1 + 200 * place)
-        check_outcomes(database, '{"n_rows": 200, "n_labelled": 50}', first=1 + 200 * place)
+        check_outcomes(database, '{"n_rows": 200, "n_outcomes": 50}', first=1 + 200 * place)
     with database.write() as connection:
         for _ in range(n_times):
             append_event(connection, "drift_checked", REPORT, now=NOW)
@@ -126,7 +126,7 @@ def test_a_check_of_before_tells_what_it_has(database: Database) -> None:
     assert math.isnan(state.evidence_needed)
 
 
-@pytest.mark.parametrize("absent", [{"evidence": None, "guarded": None}, {"evidence": {}, "guarded": {}}])
+@pytest.mark.parametrize("absent", [{}, {"evidence": None}, {"evidence": {}, "guarded": {}}])
 def test_a_check_without_evidence_tells_none(database: Database, absent: Json) -> None:
     put_into_production(database, 1)
     check(database, OF_BEFORE | absent)
@@ -139,7 +139,7 @@ def test_a_check_without_evidence_tells_none(database: Database, absent: Json) -
 def test_a_promotion_forgets_the_checks_and_the_alerts_of_the_watch_before(database: Database) -> None:
     put_into_production(database, 1)
     check(database, REPORT)
-    alert(database, "sudden")
+    alert(database, "above")
 
     put_into_production(database, 2)
 
@@ -149,9 +149,9 @@ def test_a_promotion_forgets_the_checks_and_the_alerts_of_the_watch_before(datab
 
 def test_the_alerts_of_the_watch_are_counted_by_kind(database: Database) -> None:
     put_into_production(database, 1)
-    alert(database, "sudden", "evidence", "sudden")
+    alert(database, "above", "evidence", "above")
 
-    assert read(database).alerts == {"sudden": 2, "evidence": 1}
+    assert read(database).alerts == {"above": 2, "evidence": 1}
 
 
 def test_the_loop_was_seen_when_it_last_took_its_lease_even_if_it_gave_it_back(database: Database) -> None:
@@ -170,8 +170,8 @@ def test_the_newest_row_tells_when_the_last_one_came(database: Database) -> None
 
 
 def test_the_labels_are_those_of_the_newest_check_of_outcomes(database: Database) -> None:
-    check_outcomes(database, '{"n_rows": 200, "n_labelled": 200}')
-    check_outcomes(database, '{"n_rows": 200, "n_labelled": 50}', first=201)
+    check_outcomes(database, '{"n_rows": 200, "n_outcomes": 200}')
+    check_outcomes(database, '{"n_rows": 200, "n_outcomes": 50}', first=201)
 
     state = read(database)
 
@@ -180,7 +180,7 @@ def test_the_labels_are_those_of_the_newest_check_of_outcomes(database: Database
 
 def test_the_state_takes_as_many_steps_to_read_after_a_long_history_as_after_a_short_one(database: Database) -> None:
     put_into_production(database, 1)
-    alert(database, "sudden", "evidence")
+    alert(database, "above", "evidence")
     keep_rows(database, 2)
     live_through(database, 5, first=0)
     short = count_steps(database)
@@ -192,12 +192,12 @@ def test_the_state_takes_as_many_steps_to_read_after_a_long_history_as_after_a_s
 
 def test_the_collector_tells_each_field_under_its_name() -> None:
     collector = StateCollector()
-    collector.state = StoredState(drift_score=0.25, evidence={"Age": 2.0, ".scores": 0.5}, alerts={"sudden": 3})
+    collector.state = StoredState(drift_score=0.25, evidence={"Age": 2.0, ".scores": 0.5}, alerts={"above": 3})
 
     told = {(s.name, *s.labels.values()): s.value for family in collector.collect() for s in family.samples}
 
     assert told["homeostat_drift_score",] == 0.25
     assert told["homeostat_evidence", "Age"] == 2.0
     assert told["homeostat_evidence", ".scores"] == 0.5
-    assert told["homeostat_alerts", "sudden"] == 3
+    assert told["homeostat_alerts", "above"] == 3
     assert math.isnan(told["homeostat_drift_guarded",])

@@ -79,7 +79,7 @@ def read_state(connection: Connection) -> StoredState:
     """Return what the database says now."""
     check = latest_drift_check(connection) or {}
     report = check.get("report", {})
-    mature, labelled = read_outcomes(connection)
+    mature, known = read_outcomes(connection)
     seen = find_last_renewal(connection)
     newest = connection.scalar(select(predictions.c.received_at).order_by(predictions.c.seq.desc()).limit(1))
     return StoredState(
@@ -93,7 +93,7 @@ def read_state(connection: Connection) -> StoredState:
         loop_seen_timestamp_seconds=seen.timestamp() if seen else math.nan,
         last_prediction_timestamp_seconds=newest.timestamp() if newest else math.nan,
         labels_mature_rows=mature,
-        labels_missing_rows=mature - labelled,
+        labels_missing_rows=mature - known,
     )
 
 
@@ -119,10 +119,11 @@ def count_alerts(connection: Connection) -> dict[str, float]:
 
 
 def read_outcomes(connection: Connection) -> tuple[float, float]:
-    """Return how many rows the newest check of outcomes looked at, and how many of them had a label.
+    """Return how many rows the newest check of outcomes looked at, and the outcomes of how many of them were known.
 
-    Of any watch: whoever sends the outcomes knows of no release, and a new watch has no check before its rows are old.
+    Of any release and any watch: whoever sends the outcomes knows of neither, and a new watch has no check before its
+    rows are old.
     """
     found = connection.scalar(select(outcome_checks.c.report).order_by(outcome_checks.c.id.desc()).limit(1))
     report = json.loads(found) if found else {}
-    return number_in(report, "n_rows"), number_in(report, "n_labelled")
+    return number_in(report, "n_rows"), number_in(report, "n_outcomes")
