@@ -58,7 +58,7 @@ def watch_once(folder: Path) -> None:
         take_lease(project.database, now=datetime.now(UTC))
         with project.database.write() as connection:
             append_check(connection, REPORT, epoch=1, window=(1, 200), release="r", now=datetime.now(UTC))
-            append_event(connection, "alert", {"kind": "sudden", "subject": "Glucose"}, now=datetime.now(UTC))
+            append_event(connection, "alert", {"kind": "above", "subject": "Glucose"}, now=datetime.now(UTC))
 
 
 def test_what_the_loop_has_found_arrives_and_calls_a_person(prometheus: Prometheus, trained_project: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_the_loop_has_found_arrives_and_calls_a_person(prometheus: Promethe
     assert set(prometheus.find_firing()) == expected
     assert prometheus.ask("homeostat_drift_score") == {"": 0.375}
     assert prometheus.ask("homeostat_evidence") == {"feature=Glucose": 2000, "feature=Age": 1.5, "feature=.scores": 0.5}
-    assert prometheus.ask("homeostat_alerts") == {"kind=sudden": 1}
+    assert prometheus.ask("homeostat_alerts") == {"kind=above": 1}
     assert 0 <= prometheus.ask("time() - homeostat_loop_seen_timestamp_seconds")[""] < 60
     assert math.isnan(prometheus.ask("homeostat_labels_mature_rows")[""])
 
