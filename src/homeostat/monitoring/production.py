@@ -154,11 +154,13 @@ def count_labels_ever(connection: Connection) -> int:
     return count_labels(connection) + (connection.scalar(select(retention.c.labels)) or 0)
 
 
-def labelled_since(connection: Connection, *, first_seq: int) -> list[tuple[str, str]]:
-    """Return id and label (as JSON text) of each labelled prediction observed from `first_seq` on."""
+def labelled_since(connection: Connection, *, first_seq: int, at_most: int) -> list[tuple[str, str]]:
+    """Return id and label (as JSON text) of the newest labelled predictions observed from `first_seq` on, in order."""
     query = (
         select(predictions.c.id, labels.c.label)
         .join(labels, labels.c.prediction == predictions.c.id)
         .where(predictions.c.observed_seq >= first_seq)
+        .order_by(predictions.c.observed_seq.desc())
+        .limit(at_most)
     )
-    return [(row.id, row.label) for row in connection.execute(query)]
+    return [(row.id, row.label) for row in reversed(connection.execute(query).all())]

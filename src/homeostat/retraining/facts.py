@@ -18,6 +18,9 @@ from homeostat.retraining.cycles import HAND, list_cycles
 from homeostat.retraining.policy import Facts
 from homeostat.retraining.triggers import Watch
 
+# Labelled rows that are looked at for those that judge: a loop that waits asks on every turn.
+NEWEST_LABELS = 20_000
+
 
 def gather_watch(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Watch:
     """Return what the triggers look at."""
@@ -43,13 +46,14 @@ def gather_facts(connection: Connection, project: Project, promotion: Promotion,
 def judging_labels(connection: Connection, project: Project, promotion: Promotion) -> dict[str, object]:
     """Return the labelled predictions that judge a challenger, id to label.
 
-    They are kept from all training, and were observed since the world moved, or, if it did not, on this watch.
+    They are kept from all training, and were observed since the world moved, or, if it did not, on this watch: so many
+    of the newest that more would not change a verdict.
     """
     watched = watched_range(connection, epoch=promotion.epoch)
     if watched is None:
         return {}
     moved = date_change(connection, epoch=promotion.epoch, rule=project.settings.monitoring.trigger)
-    since = labelled_since(connection, first_seq=moved if moved is not None else watched[0])
+    since = labelled_since(connection, first_seq=moved if moved is not None else watched[0], at_most=NEWEST_LABELS)
     share = project.settings.retraining.recent_share
     return {
         row_id: json.loads(label)
