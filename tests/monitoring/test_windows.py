@@ -132,7 +132,6 @@ def test_a_report_is_the_drift_test_of_the_windows_own_rows(database: Database) 
     assert second == detect_drift(release.profile, current, alpha=0.01, boundary=SETTINGS.boundary)
 
 
-@pytest.mark.parametrize("n_rows", [0, 50])
 def test_the_correction_is_that_of_the_settings(database: Database) -> None:
     answer(database, draw(50))
     promotion, lease = Promotion(1, "a" * 64, None, NOW, "test", "why"), own_lease(database)

@@ -28,7 +28,7 @@ def append_check(
 ) -> None:
     """Store one check of the accepted rows `window[0]` to `window[1]` (observed numbers, both included)."""
     first, last = window
-    guarded = report.get("guarded", {}).get("fired", False)
+    guarded = (report.get("guarded") or {}).get("fired", False)
     connection.execute(
         insert(drift_checks).values(
             epoch=epoch,
