@@ -14,6 +14,7 @@ from homeostat.project import Project, open_project
 from homeostat.records import Json, Release, Snapshot
 from homeostat.retraining.packing import MIN_RECENT, PARITY, pack
 from homeostat.retraining.training_data import take_snapshot
+from homeostat.settings import MonitoringSettings
 from homeostat.training.evaluation import auc
 from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import build_profile, profile_to_json
@@ -109,6 +110,17 @@ def test_a_baseline_that_training_has_seen_whole_holds_no_score_out(clinic: Proj
     release = packed(clinic, replace(snapshot, baseline=trained))
 
     assert release.held_out.size == 0
+
+
+def test_a_season_of_the_baseline_is_part_of_the_metrics(clinic: Project, snapshot: Snapshot) -> None:
+    rows = take_rows(snapshot.baseline, np.argsort(snapshot.baseline["age"], kind="stable"))
+    windows = MonitoringSettings(window=25)
+    sorted_by_age = replace(clinic, settings=clinic.settings.model_copy(update={"monitoring": windows}))
+
+    usual = packed(sorted_by_age, replace(snapshot, baseline=rows)).metrics["window_effects"]
+
+    assert usual["age"] > 0.5
+    assert usual["city"] == 0
 
 
 def test_native_model_search_and_probabilities_out_of_fold_lie_beside_the_graph(

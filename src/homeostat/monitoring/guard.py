@@ -12,9 +12,12 @@ alpha_life, whatever the features have to do with each other (Benjamini, Heller 
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 from homeostat.monitoring.evidence import Evidence
 from homeostat.records import Json
+
+NO_SEASON: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,11 @@ def judge_evidence(
     boundary: float,
     alpha_life: float,
     effect_floor: float,
+    usual: Mapping[str, float] = NO_SEASON,
 ) -> Guarded:
     """Return whether enough features have drifted both by the window's test and by the evidence of the watch.
 
-    A feature counts if the window's test calls it drifted, its effect is not below the floor, its evidence has ever
+    A feature counts if the window's test calls it drifted, its effect is large enough, its evidence has ever
     reached what is needed, and now stands at 1 or more: what has passed by asks for nothing.
 
     Parameters
@@ -57,7 +61,10 @@ def judge_evidence(
     evidence
         After the window. Streams whose name begins with "." are no features: they are named in alerts only.
     alpha, effect_floor
-        The window's p-value must be below `alpha`, its effect at least `effect_floor`.
+        The window's p-value must be below `alpha`, its effect at least `effect_floor` more than is usual.
+    usual
+        The largest effect that a window of the baseline itself shows (`monitoring.seasons`), 0 where not given: a
+        season that the baseline has seen asks for nothing. It can only make the trigger more quiet.
     boundary
         The trigger fires if the share of the features that count exceeds this, in 0-1.
     alpha_life
@@ -74,7 +81,7 @@ def judge_evidence(
         name
         for name in features
         if p_values.get(name, 1.0) < alpha
-        and effects.get(name, 0.0) >= effect_floor
+        and effects.get(name, 0.0) >= effect_floor + usual.get(name, 0.0)
         and evidence.streams[name].peak >= evidence_needed
         and evidence.streams[name].value >= 1
     )

@@ -73,7 +73,7 @@ def judge_window(
     current = count_rows(columns, release.schema, release.profile)
     if current.n_rows == 0:
         report = DriftReport((), 0.0, settings.boundary, settings.correction, release.profile.n_rows, 0)
-        guarded = guard({}, {}, evidence, settings)
+        guarded = guard({}, {}, evidence, release, settings)
         return Judged(report, evidence, guarded, to_document(report, evidence, guarded))
     report = detect_drift(
         release.profile,
@@ -87,7 +87,7 @@ def judge_window(
     watched = {name: streams[name] for name in evidence.streams}
     evidence = advance_evidence(evidence, watched, first_seq=first_seq, seed=seed_of(release))
     p_values, effects = {f.name: f.p_value for f in report.features}, {f.name: f.effect for f in report.features}
-    guarded = guard(p_values, effects, evidence, settings)
+    guarded = guard(p_values, effects, evidence, release, settings)
     document = to_document(report, evidence, guarded)
     document["scores"] = compare_scores(release.held_out, scores, settings)
     document["estimated"] = estimate_performance(scores, seed=first_seq)
@@ -104,7 +104,11 @@ def judge_window(
 
 
 def guard(
-    p_values: Mapping[str, float], effects: Mapping[str, float], evidence: Evidence, settings: MonitoringSettings
+    p_values: Mapping[str, float],
+    effects: Mapping[str, float],
+    evidence: Evidence,
+    release: Release,
+    settings: MonitoringSettings,
 ) -> Guarded:
     """Return the guarded trigger's verdict under the settings."""
     return judge_evidence(
@@ -115,6 +119,7 @@ def guard(
         boundary=settings.boundary,
         alpha_life=settings.alpha_life,
         effect_floor=settings.effect_floor,
+        usual=release.metrics.get("window_effects", {}),  # a release of before has none
     )
 
 

@@ -11,6 +11,7 @@ from homeostat.data.columns import take_rows
 from homeostat.data.snapshots import identify_rows
 from homeostat.deployment.artifacts import HELD_OUT, OUT_OF_FOLD, pack_release
 from homeostat.errors import TrainingFailed
+from homeostat.monitoring.seasons import window_effects
 from homeostat.project import Project
 from homeostat.records import Floats, Json, Snapshot
 from homeostat.training.boosting import FIXED
@@ -49,7 +50,11 @@ def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, prove
             expected=f"at most {PARITY:g}",
             action="report this with the versions of onnxruntime and lightgbm; the release was not packed",
         )
+    profile = build_profile(snapshot.baseline, schema)
     metrics = measure(snapshot, trained, found, graph, seed=settings.seed) | {"parity": parity}
+    rules = project.settings.monitoring
+    usual = window_effects(snapshot.baseline, schema, profile, window=rules.window, alpha=rules.alpha)
+    metrics["window_effects"] = dict(usual)
     held_out = score_held_out(snapshot, graph, seed=settings.seed)
     lineage = {
         "snapshot": snapshot.digest,
@@ -63,7 +68,7 @@ def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, prove
     digest = pack_release(
         graph=trained.graph,
         schema=schema,
-        profile=build_profile(snapshot.baseline, schema),
+        profile=profile,
         golden_inputs=inputs,
         metrics=metrics,
         lineage=lineage,

@@ -16,6 +16,7 @@ from homeostat.data.columns import take_rows
 from homeostat.monitoring.drift import detect_drift
 from homeostat.monitoring.evidence import Evidence, advance_evidence, begin_evidence, wait_for_reference
 from homeostat.monitoring.guard import Guarded, judge_evidence
+from homeostat.monitoring.seasons import window_effects
 from homeostat.monitoring.streams import number_columns
 from homeostat.records import Columns, Feature, Floats, Kind, Profile, Schema, Target
 from homeostat.settings import MonitoringSettings
@@ -66,15 +67,19 @@ def watch_guarded(
     evidence begins with. One whose beginning cannot be told takes the last window.
     """
     profile, numbers = build_profile(reference, schema), number_columns(stream, schema)
+    usual = window_effects(reference, schema, profile, window=window, alpha=SETTINGS.alpha)
     evidence = begin_evidence(number_columns(reference, schema), seed=seed)
     for first, last in windows(stream, window):
         rows = {name: values[first:last] for name, values in numbers.items()}
         evidence = advance_evidence(evidence, rows, first_seq=first + 1, seed=seed)
-        verdict = judge_window(stream, evidence, profile, schema, first=first, last=last)
+        current = take_rows(stream, np.arange(first, last))
+        verdict = judge_window(current, evidence, profile, schema, usual)
         if verdict.fired:
             yield Retraining(last, verdict.since)
             begin = first if verdict.since is None else verdict.since - 1
-            profile = build_profile(take_rows(stream, np.arange(begin, last)), schema)
+            baseline = take_rows(stream, np.arange(begin, last))
+            profile = build_profile(baseline, schema)
+            usual = window_effects(baseline, schema, profile, window=window, alpha=SETTINGS.alpha)
             evidence = wait_for_reference(tuple(numbers))
 
 
@@ -95,20 +100,23 @@ def windows(stream: Columns, window: int) -> Iterator[tuple[int, int]]:
 
 
 def judge_window(
-    stream: Columns, evidence: Evidence, profile: Profile, schema: Schema, *, first: int, last: int
+    rows: Columns, evidence: Evidence, profile: Profile, schema: Schema, usual: Mapping[str, float]
 ) -> Guarded:
-    """Return the guarded trigger's verdict on one window."""
+    """Return the guarded trigger's verdict on the rows of one window."""
     # Most windows lack the evidence whatever their tests say, and an exact p-value takes longer than the evidence.
     names = tuple(profile.features)
-    verdict = judge(dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0), evidence)
+    verdict = judge(dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0), evidence, {})
     if not verdict.fired:
         return verdict
-    current = count_rows(take_rows(stream, np.arange(first, last)), schema, profile)
+    current = count_rows(rows, schema, profile)
     report = detect_drift(profile, current, alpha=SETTINGS.alpha, boundary=SETTINGS.boundary)
-    return judge({f.name: f.p_value for f in report.features}, {f.name: f.effect for f in report.features}, evidence)
+    p_values, effects = {f.name: f.p_value for f in report.features}, {f.name: f.effect for f in report.features}
+    return judge(p_values, effects, evidence, usual)
 
 
-def judge(p_values: Mapping[str, float], effects: Mapping[str, float], evidence: Evidence) -> Guarded:
+def judge(
+    p_values: Mapping[str, float], effects: Mapping[str, float], evidence: Evidence, usual: Mapping[str, float]
+) -> Guarded:
     """Return the verdict at the default settings."""
     return judge_evidence(
         p_values,
@@ -118,19 +126,19 @@ def judge(p_values: Mapping[str, float], effects: Mapping[str, float], evidence:
         boundary=SETTINGS.boundary,
         alpha_life=SETTINGS.alpha_life,
         effect_floor=SETTINGS.effect_floor,
+        usual=usual,
     )
 
 
 def draw_season(
     rng: np.random.Generator, *, n_cycles: int, period: int, n_features: int, height: float
 ) -> tuple[Columns, Columns]:
-    """Return a reference that spans one cycle in full, and a stream of several cycles of so many rows each."""
-    world, n_rows = WORLDS["independent"], n_cycles * period
-    reference, stream = draw_life(world, rng, n_rows=n_rows)
-    spanned, passed = np.arange(REFERENCE_ROWS) / REFERENCE_ROWS, np.arange(n_rows) / period
+    """Return a reference that spans one cycle, in order, and a stream of several cycles of so many rows each."""
+    world = WORLDS["independent"]
+    reference, stream = (world.draw(rng, n_rows) for n_rows in (max(period, REFERENCE_ROWS), n_cycles * period))
     return (
-        add_season(reference, n_features=n_features, height=height, phases=spanned),
-        add_season(stream, n_features=n_features, height=height, phases=passed),
+        add_season(reference, period=period, n_features=n_features, height=height),
+        add_season(stream, period=period, n_features=n_features, height=height),
     )
 
 
@@ -142,11 +150,11 @@ def shift_rows(stream: Columns, *, n_features: int, by: float, after: int) -> Co
     return shifted
 
 
-def add_season(rows: Columns, *, n_features: int, height: float, phases: Floats) -> Columns:
-    """Return the rows with the first `n_features` higher by `height` times the sine of each row's phase, in cycles."""
+def add_season(rows: Columns, *, period: int, n_features: int, height: float) -> Columns:
+    """Return the rows with the first `n_features` higher by `height` times the sine of its place in the cycle."""
     seasonal = dict(rows)
     for name in list(rows)[:n_features]:
-        seasonal[name] = rows[name] + height * np.sin(2 * np.pi * phases)
+        seasonal[name] = rows[name] + height * np.sin(2 * np.pi * np.arange(len(rows[name])) / period)
     return seasonal
 
 
