@@ -6,7 +6,7 @@ Not here: how a service writes them (`tests/monitoring/test_predictions.py`).
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, insert, select, update
 
@@ -24,9 +24,13 @@ def answer(database: Database, rows: Sequence[Row]) -> list[str]:
     with database.write() as connection:
         known = connection.scalar(select(func.count()).select_from(predictions)) or 0
         ids = [f"p{known + number:06}" for number in range(len(rows))]
-        # Not `NOW`: some day the loop's own clock would find these rows too old to keep.
-        values = {"received_at": datetime.now(UTC), "release": "a" * 64, "probability": 0.5, "label": "0"}
-        lines = [{**values, "id": i, "row": json.dumps(row).encode()} for i, row in zip(ids, rows, strict=True)]
+        # Not `NOW`: some day the loop's own clock would find these rows too old to keep. Each is a request of its own.
+        began, step = datetime.now(UTC), timedelta(microseconds=1)
+        values = {"release": "a" * 64, "probability": 0.5, "label": "0"}
+        lines = [
+            {**values, "id": i, "row": json.dumps(row).encode(), "received_at": began + number * step}
+            for number, (i, row) in enumerate(zip(ids, rows, strict=True))
+        ]
         if lines:
             connection.execute(insert(predictions), lines)
     return ids

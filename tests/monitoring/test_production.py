@@ -1,13 +1,15 @@
 """The log read as data: numbered by the one loop, in order, and by the rules of today."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, select
 
 from homeostat.data.columns import unstack_rows
 from homeostat.data.sources import Source, as_cells
@@ -26,7 +28,7 @@ from homeostat.store.database import Database
 from homeostat.store.tables import predictions
 from homeostat.validation.schema import freeze_schema
 from tests.conformance.source import TABLE, SourceConformance
-from tests.production_log import answer, label, lease_lost, own_lease
+from tests.production_log import NOW, answer, label, lease_lost, own_lease
 
 TARGET = Target("outcome", 0, 1)
 AGE = Feature("age", "numeric", low=0.0, high=120.0, missing=(-1.0,))
@@ -96,6 +98,49 @@ def test_numbers_are_contiguous_and_in_log_order_while_others_write(database: Da
     stamp(database)
 
     assert stamps(database) == [(number, 1) for number in range(1, 181)]
+
+
+def send(database: Database, ages: Sequence[float], *, seconds: int = 0) -> None:
+    """Append the rows of one request, so many seconds after `NOW`."""
+    with database.write() as connection:
+        first = (connection.scalar(select(func.max(predictions.c.seq))) or 0) + 1
+        row: dict[str, object] = {"release": "a" * 64, "probability": 0.5, "label": "0"}
+        row["received_at"] = NOW + timedelta(seconds=seconds)
+        bodies = [json.dumps({"age": age, "city": "A"}).encode() for age in ages]
+        lines = [{**row, "id": f"p{first + place}", "row": body} for place, body in enumerate(bodies)]
+        connection.execute(insert(predictions), lines)
+
+
+def ages(database: Database, first: int, last: int) -> list[float]:
+    with database.read() as connection:
+        return [float(age) for age in read_rows(connection, SCHEMA, first=first, last=last)["age"].tolist()]
+
+
+def test_rows_of_one_request_are_numbered_in_an_order_that_says_nothing_about_them(database: Database) -> None:
+    send(database, range(100))
+    stamp(database)
+
+    found = ages(database, 1, 100)
+
+    assert sorted(found) == list(range(100))
+    assert 30 < np.mean(found[:50]) < 70
+
+
+def test_requests_are_numbered_one_after_the_other(database: Database) -> None:
+    for place in range(3):
+        send(database, [place] * 10, seconds=place)
+    stamp(database)
+
+    assert ages(database, 1, 30) == [0.0] * 10 + [1.0] * 10 + [2.0] * 10
+
+
+def test_the_order_within_a_request_is_the_same_whenever_it_is_asked(database: Database, tmp_path: Path) -> None:
+    with Database(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        for one in (database, other):
+            send(one, range(50))
+            stamp(one)
+
+        assert ages(database, 1, 50) == ages(other, 1, 50) != sorted(ages(other, 1, 50))
 
 
 def test_a_loop_that_lost_its_lease_numbers_nothing(database: Database) -> None:

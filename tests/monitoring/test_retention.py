@@ -44,7 +44,8 @@ def answer(database: Database, days_old: Sequence[float], *, row: bytes = b"{}",
     columns = ("id", "received_at", "release", "row", "probability", "label")
     with database.write() as connection:
         known = connection.scalar(select(func.coalesce(func.max(predictions.c.seq), 0)))
-        moments = [micros(now - days * DAY) for days in days_old]
+        # A microsecond apart: each is a request of its own.
+        moments = [micros(now - days * DAY) + place for place, days in enumerate(days_old)]
         ids = [f"{micros(now)}-{known}-{place}" for place in range(len(days_old))]
         lines = [(i, moment, "a" * 64, row, 0.5, "0") for i, moment in zip(ids, moments, strict=True)]
         insert_lines(connection, predictions, columns, lines)

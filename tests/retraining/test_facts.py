@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from homeostat.monitoring.drift_checks import append_check
+from homeostat.monitoring.outcome_checks import append_outcome_check
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.project import Project
@@ -29,7 +30,7 @@ def send(project: Project, n_rows: int, *, epoch: int = 1) -> list[str]:
 
 
 def check(project: Project, fired: Sequence[bool], *, epoch: int = 1) -> None:
-    """Record windows of 50 rows from row 1 on; the evidence dates the change to the first that fired."""
+    """Record windows of 50 rows from row 1 on, outcomes judged; the evidence dates the change to the first that fired."""
     since = 50 * fired.index(True) + 1 if True in fired else None
     with project.database.write() as connection:
         for place, one in enumerate(fired):
@@ -38,6 +39,7 @@ def check(project: Project, fired: Sequence[bool], *, epoch: int = 1) -> None:
             report["evidence"] = {"gathering": place < 1, "n_reference": 50}
             window = (50 * place + 1, 50 * place + 50)
             append_check(connection, report, epoch=epoch, window=window, release="a" * 64, now=NOW)
+            append_outcome_check(connection, {}, epoch=epoch, window=window, release="a" * 64, now=NOW)
 
 
 def began(project: Project, trigger: str, *, hours: float) -> None:

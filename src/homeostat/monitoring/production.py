@@ -3,9 +3,11 @@
 Not here: writing the log (`monitoring.predictions`), or judging a window (`monitoring.drift`).
 """
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 import polars as pl
@@ -23,30 +25,54 @@ from homeostat.validation.schema import is_label
 
 # Rows stamped in one transaction: the log's writers wait for it, so it is kept short.
 STAMP_BLOCK = 2_000
+# Rows whose order is chosen at once: more than one request can have, so that it is seen whole.
+STAMP_MOST = 50_000
 
 
 def stamp_rows(database: Database, *, lease: Lease, epoch: int) -> int:
     """Stamp the accepted rows that no loop has seen yet with numbers in the order of the log, and return how many.
 
     The numbers are contiguous and belong to the watch of the release in production now (`epoch`); the database's own
-    sequence is not in commit order. LeaseHeld if another loop took the lease meanwhile.
+    sequence is not in commit order. Rows of one request are numbered in a random order, which their ids decide: a
+    sorted request of 1,000 rows would otherwise give one window its low values and the next its high ones, which is
+    what a drift looks like. LeaseHeld if another loop took the lease meanwhile.
     """
     stamped = 0
-    while True:
-        with database.write() as connection:
-            require_lease(connection, lease)
-            query = select(predictions.c.seq).where(predictions.c.observed_seq.is_(None)).order_by(predictions.c.seq)
-            fresh = connection.scalars(query.limit(STAMP_BLOCK)).all()
-            if not fresh:
-                return stamped
-            last = last_stamped(connection)
-            connection.execute(
-                update(predictions)
-                .where(predictions.c.seq == bindparam("which"))
-                .values(observed_seq=bindparam("place"), epoch=epoch),
-                [{"which": seq, "place": last + place} for place, seq in enumerate(fresh, start=1)],
-            )
+    while fresh := fresh_rows(database):
+        for start in range(0, len(fresh), STAMP_BLOCK):
+            stamp_block(database, fresh[start : start + STAMP_BLOCK], lease=lease, epoch=epoch)
         stamped += len(fresh)
+    return stamped
+
+
+def fresh_rows(database: Database) -> list[int]:
+    """Return the database's numbers of rows to stamp next, in the order in which they are stamped."""
+    columns = (predictions.c.seq, predictions.c.received_at, predictions.c.id)
+    query = select(*columns).where(predictions.c.observed_seq.is_(None)).order_by(predictions.c.seq)
+    with database.read() as connection:
+        lines = connection.execute(query.limit(STAMP_MOST)).all()
+    requests = [list(request) for _, request in groupby(lines, key=lambda line: line.received_at)]
+    if len(lines) == STAMP_MOST and len(requests) > 1:
+        requests.pop()  # it may go on behind the limit
+    return [line.seq for request in requests for line in sorted(request, key=lambda line: shuffle_key(line.id))]
+
+
+def shuffle_key(prediction: str) -> bytes:
+    """Return what a prediction is put in order by: random, and the same whenever it is asked."""
+    return hashlib.blake2b(prediction.encode(), digest_size=8).digest()
+
+
+def stamp_block(database: Database, fresh: Sequence[int], *, lease: Lease, epoch: int) -> None:
+    """Stamp some rows, in this order, in one transaction."""
+    with database.write() as connection:
+        require_lease(connection, lease)
+        last = last_stamped(connection)
+        connection.execute(
+            update(predictions)
+            .where(predictions.c.seq == bindparam("which"))
+            .values(observed_seq=bindparam("place"), epoch=epoch),
+            [{"which": seq, "place": last + place} for place, seq in enumerate(fresh, start=1)],
+        )
 
 
 def last_stamped(connection: Connection) -> int:
