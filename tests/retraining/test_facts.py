@@ -30,7 +30,7 @@ def send(project: Project, n_rows: int, *, epoch: int = 1) -> list[str]:
 
 
 def check(project: Project, fired: Sequence[bool], *, epoch: int = 1) -> None:
-    """Record windows of 50 rows from row 1 on, outcomes judged; the evidence dates the change to the first that fired."""
+    """Record windows of 50 rows from row 1 on, outcomes judged; the evidence dates a change to the first fired."""
     since = 50 * fired.index(True) + 1 if True in fired else None
     with project.database.write() as connection:
         for place, one in enumerate(fired):
