@@ -271,6 +271,13 @@ def test_values_that_no_number_can_be_made_of_stop_nothing() -> None:
     assert "median" not in alert.figures
 
 
+def test_numbers_too_small_for_any_factor_stop_nothing() -> None:
+    (alert,) = watch([{**row, "Glucose": 5e-324} for row in draw(50, seed=27)])
+
+    assert (alert.kind, alert.subject) == ("rejected", "Glucose range")
+    assert alert.figures["median"] == 5e-324
+
+
 def test_a_violation_of_a_column_that_the_schema_does_not_have_counts_among_all() -> None:
     block = [Rejected({}, frozenset({("", "answer")}))] * 50
 

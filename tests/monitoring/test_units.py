@@ -55,3 +55,8 @@ def test_a_change_by_an_unknown_factor_is_told_without_a_hint() -> None:
 @pytest.mark.parametrize(("then", "now"), [(100, 120), (0, 50), (-2, 3)])
 def test_where_a_factor_says_nothing_only_the_medians_are_told(then: float, now: float) -> None:
     assert describe_change(then, now) == f"median {now} against {then}"
+
+
+@pytest.mark.parametrize(("then", "now"), [(117, 5e-324), (-117, -5e-324), (5e-324, 3e38), (1e30, 1e-300)])
+def test_a_factor_that_no_double_holds_is_left_out(then: float, now: float) -> None:
+    assert describe_change(then, now) == f"median {now:.3g} against {then:.3g}"

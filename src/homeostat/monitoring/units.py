@@ -10,6 +10,8 @@ from collections.abc import Sequence
 TOLERANCE = 0.1
 # Between these two factors a median has moved, but no unit is that near another.
 WORTH_SAYING = 1.5
+# Beyond this a factor is no change of unit, and need not even be a double.
+LARGEST_FACTOR = 1e12
 
 # What one unit is in the other. https://www.nist.gov/pml/special-publication-811, and molar masses for the first three:
 # glucose 180.16 g/mol, creatinine 113.12 g/mol, cholesterol 386.65 g/mol.
@@ -32,10 +34,20 @@ def describe_change(then: float, now: float) -> str:
     """Return the change of a median in words, with its factor and the change of unit that it may be."""
     words = f"median {now:.3g} against {then:.3g}"
     unit = recognise_units(then, now)
-    if then * now > 0 and abs(math.log(now / then)) >= math.log(WORTH_SAYING):
-        factor = now / then
-        words += f", a factor of about {describe_factor(factor)}"
+    apart = log_factor(then, now)
+    if apart is not None and math.log(WORTH_SAYING) <= abs(apart) <= math.log(LARGEST_FACTOR):
+        words += f", a factor of about {describe_factor(now / then)}"
     return words if unit is None else f"{words}: a change of unit, as between {unit}?"
+
+
+def log_factor(then: float, now: float) -> float | None:
+    """Return the logarithm of the factor between two numbers, None if they are not of one sign.
+
+    Not that of their quotient: a sender chooses the numbers, and 5e-324 / 117 is 0.
+    """
+    if not then or not now or (then > 0) != (now > 0):
+        return None
+    return math.log(abs(now)) - math.log(abs(then))
 
 
 def describe_factor(factor: float) -> str:
@@ -52,11 +64,12 @@ def recognise_units(then: float, now: float) -> str | None:
 def candidates(then: float, now: float) -> list[tuple[float, str]]:
     """Return the logarithm of how far off each known change of unit is, where it can be told."""
     found: list[tuple[float, str]] = []
-    if then * now > 0:
-        apart = abs(math.log(now / then))
-        found += [(apart - math.log(factor), words) for factor, words in FACTORS]
+    apart = log_factor(then, now)
+    if apart is not None:
+        found += [(abs(apart) - math.log(factor), words) for factor, words in FACTORS]
     for expected in (then * 1.8 + 32, (then - 32) / 1.8):
         # Near zero degrees a ratio says nothing.
-        if expected * now > 0 and abs(expected) >= 1:
-            found.append((math.log(now / expected), TEMPERATURES))
+        off = log_factor(expected, now)
+        if off is not None and abs(expected) >= 1:
+            found.append((off, TEMPERATURES))
     return found
