@@ -316,6 +316,20 @@ def test_a_clock_that_jumps_neither_stops_nor_repeats_anything(database: Databas
     assert (standing(database).seen, standing(database).rejection) == (130, 52)
 
 
+@pytest.mark.parametrize("jump", [timedelta(days=-3650), timedelta(days=3650)])
+def test_one_row_of_a_wrong_clock_does_not_stop_a_backlog(
+    database: Database, monkeypatch: pytest.MonkeyPatch, jump: timedelta
+) -> None:
+    monkeypatch.setattr(arrival_checks, "LARGEST", 100)
+    arrive(database, draw(1), moment=LATER + jump)
+    for minute in range(30):
+        arrive(database, [*draw(9, seed=minute), *draw(1, factor=10)], moment=LATER + timedelta(minutes=minute))
+
+    look(database)
+
+    assert (standing(database).seen, standing(database).rejection) == (271, 30)
+
+
 def test_rows_that_an_edited_schema_no_longer_accepts_are_left_out(database: Database) -> None:
     narrow = freeze_schema([Feature("x", "numeric", low=50, high=100), Feature("city", "categorical")], TARGET)
     release = release_of()

@@ -192,8 +192,16 @@ def cut_alike(accepted: Sequence[Line], rejected: Sequence[Line]) -> list[Line]:
     ends = [lines[-1].received_at for lines in (accepted, rejected) if len(lines) == LARGEST]
     if not ends:
         return [*accepted, *rejected]
-    end = min(ends)
-    return [line for lines in (accepted, rejected) for line in takewhile(lambda line: line.received_at <= end, lines)]
+    return [*cut_after(accepted, min(ends)), *cut_after(rejected, min(ends))]
+
+
+def cut_after(lines: Sequence[Line], end: datetime) -> Sequence[Line]:
+    """Return the lines up to the last that is no later than a moment.
+
+    Not up to the first that is later: one line from the future, of a clock that was wrong, would end every block before
+    it began, and nothing would ever be judged again.
+    """
+    return lines[: max((place for place, line in enumerate(lines, start=1) if line.received_at <= end), default=0)]
 
 
 def judge_lines(
