@@ -188,7 +188,7 @@ def test_a_quiet_watch_is_described_by_its_newest_window(clinic: Project, champi
 def test_a_watch_that_still_gathers_its_reference_says_so(clinic: Project, champion: Promotion) -> None:
     check(clinic, [False])
 
-    assert describe_quiet(watch(clinic, champion).newest, 50).endswith("; evidence begins after 50 rows of reference")
+    assert describe_quiet(watch(clinic, champion).newest, 50).endswith("; 50 of the 500 rows that evidence begins with")
 
 
 def test_a_watch_without_a_window_says_what_it_waits_for() -> None:

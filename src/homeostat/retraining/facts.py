@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from homeostat.data.snapshots import PRODUCTION, choose_side
 from homeostat.deployment.registry import find_registered
 from homeostat.monitoring.drift_checks import date_change, newest_check, newest_fired
+from homeostat.monitoring.evidence import REFERENCE_ROWS
 from homeostat.monitoring.production import count_labels_ever, labelled_since, watched_range
 from homeostat.project import Project
 from homeostat.records import Json, Promotion
@@ -79,5 +80,5 @@ def describe_quiet(newest: Json | None, window: int) -> str:
         return said
     guarded = report["guarded"]
     if report["evidence"]["gathering"]:
-        return f"{said}; evidence begins after {report['evidence']['n_reference']} rows of reference"
+        return f"{said}; {report['evidence']['n_reference']} of the {REFERENCE_ROWS} rows that evidence begins with"
     return f"{said}; evidence in {len(guarded['counted'])} of {guarded['needed']} features needed"
