@@ -244,6 +244,20 @@ def test_a_stream_whose_evidence_suffices_alone_is_named_once(database: Database
     assert sorted(alerts(database)) == [("evidence", ".scores"), ("evidence", "x")]
 
 
+def test_an_alert_in_a_window_of_few_rows_holds_no_value_of_theirs(database: Database) -> None:
+    value = max(float(row["x"] or 0) for row in draw(300, seed=9))
+    answer(database, [{**row, "x": value} for row in draw(60)])
+    promotion, lease = Promotion(1, "a" * 64, None, NOW, "test", "why"), own_lease(database)
+    stamp_rows(database, lease=lease, epoch=1)
+
+    watch(database, release_of(), promotion, SETTINGS.model_copy(update={"window": 1}), lease=lease, now=NOW)
+
+    with database.read() as connection:
+        sentences = [alert["sentence"] for alert in list_alerts(connection, epoch=1)]
+    assert sentences
+    assert not any(f"{value:.4g}" in sentence for sentence in sentences)
+
+
 def test_a_quiet_watch_names_nothing(database: Database) -> None:
     answer(database, draw(1_000, seed=5))
 

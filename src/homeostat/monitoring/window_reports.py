@@ -18,6 +18,7 @@ from homeostat.monitoring.evidence import (
 )
 from homeostat.monitoring.explanation import explain_scores
 from homeostat.monitoring.guard import Guarded, guarded_to_json, judge_evidence
+from homeostat.monitoring.indicators import ENOUGH
 from homeostat.monitoring.performance import estimate_performance
 from homeostat.monitoring.streams import SCORES, number_columns
 from homeostat.records import (
@@ -162,6 +163,8 @@ def describe_alert(name: str, judged: Judged) -> Alert:
     stream = judged.evidence.streams[name]
     entries = [*judged.document["features"], judged.document["scores"] or {"name": None}]
     shift = next((entry["shift"] for entry in entries if entry["name"] == name), "no reference to compare with")
+    if judged.report.n_current < ENOUGH:
+        shift = "the window is too small to tell how"
     what = "The model's scores have" if name == SCORES else f"{name} has"
     figures = {"evidence": stream.peak, "needed": judged.guarded.alert_needed, "since": stream.since}
     since = "" if stream.since is None else f" since about row {stream.since}"
