@@ -51,6 +51,8 @@ contract: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/training.py
 	$(BIN)/python bench/false_alarms.py
+	$(BIN)/python -m bench.lives
+	$(BIN)/python -m bench.monitoring
 	$(BIN)/python bench/writers.py
 	$(BIN)/python -m bench.serving
 
