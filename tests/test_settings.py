@@ -28,7 +28,7 @@ OTHER = {
     "schedule": "0 3 * * *", "recent_share": 0.5, "margin": 0.02, "host": "::1", "durability": "process-safe",
     "database": "sqlite:///b.db", "blobs": "b", "tracking": "sqlite:///t.db", "trigger": "book",
     "authentication": "required", "certfile": "chain.pem", "keyfile": "key.pem",
-    "correction": "holm", "alpha_life": 0.01, "effect_floor": 0.1,
+    "correction": "holm", "alpha_life": 0.01, "effect_floor": 0.1, "seasons": "baseline",
 }  # fmt: skip
 
 

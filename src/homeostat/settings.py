@@ -87,6 +87,10 @@ class MonitoringSettings(Section):
     effect_floor: float = Field(
         default=0.05, ge=0, lt=1, description="Smaller distances count for nothing in the guarded trigger."
     )
+    seasons: Literal["none", "baseline"] = Field(
+        default="none",
+        description="baseline: its rows are in the order of time, and what its own windows differ by is no drift.",
+    )
     maturity_s: float = Field(
         default=604_800, ge=0, description="Age at which a prediction counts as having the label it will get."
     )

@@ -112,9 +112,20 @@ def test_a_baseline_that_training_has_seen_whole_holds_no_score_out(clinic: Proj
     assert release.held_out.size == 0
 
 
-def test_a_season_of_the_baseline_is_part_of_the_metrics(clinic: Project, snapshot: Snapshot) -> None:
+def test_a_file_that_is_sorted_is_no_season(clinic: Project, snapshot: Snapshot) -> None:
     rows = take_rows(snapshot.baseline, np.argsort(snapshot.baseline["age"], kind="stable"))
-    windows = MonitoringSettings(window=25)
+    windows = clinic.settings.model_copy(update={"monitoring": MonitoringSettings(window=25)})
+
+    found = packed(replace(clinic, settings=windows), replace(snapshot, baseline=rows))
+
+    assert "window_effects" not in found.metrics
+
+
+def test_a_season_of_a_baseline_in_the_order_of_time_is_part_of_the_metrics(
+    clinic: Project, snapshot: Snapshot
+) -> None:
+    rows = take_rows(snapshot.baseline, np.argsort(snapshot.baseline["age"], kind="stable"))
+    windows = MonitoringSettings(window=25, seasons="baseline")
     sorted_by_age = replace(clinic, settings=clinic.settings.model_copy(update={"monitoring": windows}))
 
     usual = packed(sorted_by_age, replace(snapshot, baseline=rows)).metrics["window_effects"]
