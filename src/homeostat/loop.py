@@ -24,10 +24,10 @@ from homeostat.deployment.registry import (
 from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
 from homeostat.monitoring.arrival_checks import watch_arrivals
 from homeostat.monitoring.drift_checks import date_change
-from homeostat.monitoring.outcomes import judge_outcomes
+from homeostat.monitoring.outcomes import judge_outcomes, outcomes_wait
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
-from homeostat.monitoring.windows import watch
+from homeostat.monitoring.windows import WINDOWS_PER_CALL, watch
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion
 from homeostat.retraining.attempt import lacks_store, run_part
@@ -299,7 +299,7 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
         promotion = current_promotion(connection)
     if promotion is None:
         return Advance("Nothing is in production yet: run `homeostat train`.", idle=True)
-    look_at_world(project, promotion, lease, now=now)
+    judged = look_at_world(project, promotion, lease, now=now)
     # After the watch, so that what it has looked at may go; before the decision, so that this rests on what is left.
     cleared = clear_expired(project.database, periods_of(project.settings), lease=lease, now=now)
     # Gathered before the write transaction: the log's writers would wait for it.
@@ -311,17 +311,18 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
         if decision.action == "retrain":
             trigger = str(decision.trigger)
             open_cycle(connection, trigger=trigger, reason=decision.sentence, step=ORDER[0], now=now)
-    return Advance(decision.sentence, idle=cleared and decision.action != "retrain", decision=decision)
+    return Advance(decision.sentence, idle=judged and cleared and decision.action != "retrain", decision=decision)
 
 
-def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: datetime) -> None:
-    """Stamp the new rows, and judge what has come since the last look: arrivals, windows, outcomes."""
-    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
+def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: datetime) -> bool:
+    """Stamp the new rows, judge what has come since the last look, and return whether all of it was judged."""
+    database, rules = project.database, project.settings.monitoring
+    stamp_rows(database, lease=lease, epoch=promotion.epoch)
     release = recall_release(find_release(promotion.release, project.blobs))
-    rules = project.settings.monitoring
-    watch_arrivals(project.database, release, promotion, rules, lease=lease, now=now, blobs=project.blobs)
-    watch(project.database, release, promotion, rules, lease=lease, now=now)
-    judge_outcomes(project.database, release, promotion, rules, lease=lease, now=now)
+    reports = watch(database, release, promotion, rules, lease=lease, now=now)
+    watch_arrivals(database, release, promotion, rules, lease=lease, now=now, blobs=project.blobs)
+    judge_outcomes(database, release, promotion, rules, lease=lease, now=now)
+    return len(reports) < WINDOWS_PER_CALL and not outcomes_wait(database, promotion, rules, now=now)
 
 
 def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:

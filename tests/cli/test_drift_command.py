@@ -15,6 +15,7 @@ from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import require_production
 from homeostat.errors import InputError
 from homeostat.monitoring.drift_checks import latest_drift_check
+from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.windows import watch
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Row
@@ -49,15 +50,18 @@ def look(project: Project) -> None:
     with project.database.read() as connection:
         promotion = require_production(connection)
     release = open_release(find_release(promotion.release, project.blobs))
-    watch(project.database, release, promotion, project.settings.monitoring, lease=own_lease(project.database), now=NOW)
+    lease = own_lease(project.database)
+    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
+    watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=NOW)
 
 
 def alert(folder: Path, sentence: str, *, epoch: int) -> Json:
     """Tell an alert of a watch, as the loop does, and return it."""
     told = {"kind": "sudden", "subject": "Glucose", "sentence": sentence, "figures": {}, "epoch": epoch}
+    moment = datetime.now(UTC)
     with open_project(folder) as project, project.database.write() as connection:
-        append_event(connection, "alert", told, now=datetime.now(UTC))
-    return told
+        append_event(connection, "alert", told, now=moment)
+    return {**told, "at": moment.isoformat()}
 
 
 def stored_check(folder: Path) -> Json:

@@ -70,11 +70,11 @@ def free_port() -> int:
 def write_config(folder: Path, *, target: str, token: str) -> Path:
     """Write the example and the rules as they are, but for the pace, the target, and how long a rule waits."""
     config = EXAMPLE.read_text()
-    for here, there in ((": 15s", ": 300ms"), ("127.0.0.1:8000", target)):
+    for here, there in ((": 15s", ": 500ms"), ("127.0.0.1:8000", target)):
         assert here in config
         config = config.replace(here, there)
-    # Only `for`: what an alert looks at, and over which time, stays.
-    (folder / RULES.name).write_text(re.sub(r"\bfor: \w+", "for: 0s", RULES.read_text()))
+    # Only `for`: what an alert looks at, and over which time, stays. Not 0: one slow scrape is no service that is down.
+    (folder / RULES.name).write_text(re.sub(r"\bfor: \w+", "for: 2s", RULES.read_text()))
     (folder / "homeostat.token").write_text(token)
     (folder / EXAMPLE.name).write_text(config)
     return folder / EXAMPLE.name

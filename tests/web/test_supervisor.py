@@ -170,9 +170,11 @@ def test_workers_asked_for_on_the_command_line_share_the_quota_of_a_key(
         _, token = create_key(connection, "test", scopes, rows_per_minute=2, now=datetime.now(UTC))
     wait_until(lambda: httpx.post(f"{service[1]}/v1/predict", json=row).status_code == 401)
     headers = {"authorization": f"Bearer {token}"}
+    began = time.monotonic()
     answers = [httpx.post(f"{service[1]}/v1/predict", json=row, headers=headers) for _ in range(20)]
+    minutes = (time.monotonic() - began) / 60
 
-    assert sum(answer.status_code == 200 for answer in answers) <= 2
+    assert sum(answer.status_code == 200 for answer in answers) <= 2 + 2 * minutes
     assert {answer.status_code for answer in answers} == {200, 429}
 
 

@@ -5,6 +5,7 @@ Not here: what an alert needs (`monitoring.arrivals`), or numbering the accepted
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import takewhile
 from typing import NamedTuple
@@ -103,9 +104,12 @@ def watch_arrivals(
 
 
 def find_standing(connection: Connection, promotion: Promotion) -> Standing | None:
-    """Return where the watch stands, None before its first call."""
+    """Return where the watch stands, None before its first call, or if another version has left it."""
     found = find_state(connection, epoch=promotion.epoch, kind=KIND)
-    return None if found is None else msgspec.json.decode(found[1], type=Standing)
+    if found is not None:
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(found[1], type=Standing)
+    return None
 
 
 def begin(connection: Connection, release: Release, promotion: Promotion, blobs: BlobStore | None) -> Standing:

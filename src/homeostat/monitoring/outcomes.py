@@ -36,6 +36,8 @@ from homeostat.store.tables import EPOCH, labels, predictions
 from homeostat.validation.schema import is_label
 
 STATE = "concept"
+# Windows in one call: the loop renews its lease in between.
+WINDOWS_PER_CALL = 100
 # Fewer outcomes than this say nothing: a check then carries no metrics.
 MIN_LABELLED = 30
 # No calendar holds more.
@@ -78,11 +80,11 @@ def judge_outcomes(
         Another loop took the lease meanwhile; what was judged until then stays.
     """
     alerts: list[Alert] = []
-    while True:
+    for _ in range(WINDOWS_PER_CALL):
         with database.read() as connection:
             window = next_judged_window(connection, promotion, settings, now=now)
             if window is None:
-                return alerts
+                break
             rows = read_outcomes(connection, release, first=window[0], last=window[1])
             before = restore_concept(connection, release, epoch=promotion.epoch)
         after = advance_over(before, rows)
@@ -94,6 +96,13 @@ def judge_outcomes(
             for alert in raised:
                 raise_alert(connection, alert, epoch=promotion.epoch, now=now)
         alerts.extend(raised)
+    return alerts
+
+
+def outcomes_wait(database: Database, promotion: Promotion, settings: MonitoringSettings, *, now: datetime) -> bool:
+    """Return whether a window is left to judge: after a long pause one call does not take all of them."""
+    with database.read() as connection:
+        return next_judged_window(connection, promotion, settings, now=now) is not None
 
 
 # --- which rows ---------------------------------------------------------------------------------------------------

@@ -98,7 +98,8 @@ def judge_window(
             release.profile,
             columns,
             release.schema,
-            names=report.drifted,
+            # Under a correction the guard, which has none, may count a feature that the report does not call drifted.
+            names=[name for name in current.features if name in {*report.drifted, *guarded.counted}],
             seed=first_seq,
         )
     return Judged(report, evidence, guarded, document)

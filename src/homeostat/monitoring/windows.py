@@ -3,11 +3,13 @@
 Not here: the statistics (`monitoring.drift`) or what follows from them (`retraining.triggers`).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from homeostat.errors import InputError
 from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.drift_checks import append_check, last_checked
 from homeostat.monitoring.evidence import Evidence
@@ -23,6 +25,8 @@ from homeostat.store.leases import Lease, require_lease
 from homeostat.training.scoring import Graph
 
 STATE = "evidence"
+# Windows in one call: the loop renews its lease and hears its triggers in between.
+WINDOWS_PER_CALL = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def watch(
 ) -> list[DriftReport]:
     """Check each complete window of the stamped rows, store the checks, and return their reports.
 
-    Windows are tumbling and begin anew with each promotion; rows beyond the last complete window wait.
+    Windows are tumbling and begin anew with each promotion; rows beyond the last complete window wait. Of more than
+    `WINDOWS_PER_CALL` the others wait for the next call.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def watch(
     watching = Watching(database, release, promotion, settings)
     graph: Graph | None = None
     reports: list[DriftReport] = []
-    while (window := read_window(watching)) is not None:
+    while len(reports) < WINDOWS_PER_CALL and (window := read_window(watching)) is not None:
         # Opened for the first window only: most turns of the loop find none.
         graph = graph or Graph(release.graph, release.schema)
         reports.append(check_window(watching, window, graph, lease=lease, now=now))
@@ -93,8 +98,15 @@ def read_window(watching: Watching) -> Window | None:
             return None
         columns = read_rows(connection, release.schema, first=found[0], last=found[1])
         state = find_state(connection, epoch=epoch, kind=STATE)
-    evidence = begin_watch(release, epoch=epoch) if state is None else evidence_from_bytes(state[1])
-    return Window(*found, columns, evidence)
+    return Window(*found, columns, restore_evidence(state, release, epoch=epoch))
+
+
+def restore_evidence(state: tuple[int, bytes] | None, release: Release, *, epoch: int) -> Evidence:
+    """Return the evidence as the last window left it; begun anew before the first, or if another version left it."""
+    if state is not None:
+        with suppress(InputError):
+            return evidence_from_bytes(state[1])
+    return begin_watch(release, epoch=epoch)
 
 
 def record(connection: Connection, watching: Watching, window: Window, judged: Judged, *, now: datetime) -> None:
