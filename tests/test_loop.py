@@ -125,6 +125,19 @@ def test_a_quiet_watch_is_one_sentence_with_its_figures(project: Project, cohort
     )
 
 
+def test_a_backlog_of_many_windows_is_taken_in_turns_until_none_is_left(
+    project: Project, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(project, ordinary(cohort, 210))
+    monkeypatch.setenv("HOMEOSTAT_MONITORING__WINDOW", "2")
+
+    with open_project(project.folder) as with_small_windows:
+        turns = run_out(with_small_windows)
+
+    assert [turn.idle for turn in turns] == [False, True]
+    assert len(events(project, "drift_checked")) == 105
+
+
 def test_a_decision_that_repeats_itself_is_recorded_once(project: Project) -> None:
     for _ in range(3):
         run_out(project)

@@ -28,7 +28,7 @@ from homeostat.monitoring.entries import Entries, to_microseconds
 from homeostat.monitoring.predictions import write_entries
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.retention import Periods, clear_expired
-from homeostat.monitoring.watch_states import find_state
+from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.records import Alert, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.blobs import FolderBlobs
@@ -105,6 +105,14 @@ def standing(database: Database, *, epoch: int = 1) -> Standing:
         found = find_state(connection, epoch=epoch, kind=KIND)
     assert found is not None
     return msgspec.json.decode(found[1], type=Standing)
+
+
+def test_what_another_version_has_left_begins_anew(database: Database) -> None:
+    with database.write() as connection:
+        store_state(connection, epoch=1, kind=KIND, last_seq=0, state=b"of another version")
+    arrive(database, draw(50, factor=10))
+
+    assert told(look(database)) == [TOLD]
 
 
 # --- what is told -------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from homeostat.errors import LeaseHeld
 from homeostat.monitoring.concept import advance_concept, begin_concept, concept_to_bytes
 from homeostat.monitoring.entries import label_to_text
 from homeostat.monitoring.outcome_checks import last_judged, newest_outcome_checks
-from homeostat.monitoring.outcomes import judge_outcomes
+from homeostat.monitoring.outcomes import WINDOWS_PER_CALL, judge_outcomes, outcomes_wait
 from homeostat.monitoring.performance import measure_performance
 from homeostat.monitoring.production import stamp_rows
 from homeostat.monitoring.watch_states import find_state, store_state
@@ -156,6 +156,20 @@ def test_a_window_waits_until_all_of_it_has_had_its_time(database: Database) -> 
     judge(database, now=NOW + 0.5 * DAY)
 
     assert (before, windows(database)) == ([], [(1, 50), (51, 100)])
+
+
+def test_a_backlog_is_taken_in_pieces_and_the_rest_is_known_to_wait(database: Database) -> None:
+    answer(database, [0.5] * (2 * WINDOWS_PER_CALL + 6))
+    promotion, lease = Promotion(1, RELEASE, None, NOW, "test", "why"), own_lease(database)
+    pairs = SETTINGS.model_copy(update={"window": 2})
+    taken, waiting = [], []
+    for _ in range(2):
+        judge_outcomes(database, release_of(), promotion, pairs, lease=lease, now=NOW)
+        taken.append(len(windows(database)))
+        waiting.append(outcomes_wait(database, promotion, pairs, now=NOW))
+
+    assert taken == [WINDOWS_PER_CALL, WINDOWS_PER_CALL + 3]
+    assert waiting == [True, False]
 
 
 def test_windows_begin_anew_with_each_promotion_and_so_do_the_tests(database: Database) -> None:

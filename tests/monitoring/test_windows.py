@@ -19,7 +19,8 @@ from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift import detect_drift, report_from_json
 from homeostat.monitoring.drift_checks import list_drift_checks
 from homeostat.monitoring.production import stamp_rows
-from homeostat.monitoring.windows import watch
+from homeostat.monitoring.watch_states import store_state
+from homeostat.monitoring.windows import WINDOWS_PER_CALL, watch
 from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
@@ -317,6 +318,29 @@ def test_a_release_of_before_is_watched_without_its_scores(database: Database) -
 
     assert checks(database)[0]["scores"] is None
     assert set(checks(database)[0]["evidence"]["streams"]) == {"x", "city"}
+
+
+def test_a_backlog_is_taken_in_pieces_so_that_the_loop_can_renew_its_lease(database: Database) -> None:
+    answer(database, draw(2 * WINDOWS_PER_CALL + 6))
+    promotion, lease = Promotion(1, "a" * 64, None, NOW, "test", "why"), own_lease(database)
+    stamp_rows(database, lease=lease, epoch=1)
+    pairs = SETTINGS.model_copy(update={"window": 2})
+
+    taken = [len(watch(database, release_of(), promotion, pairs, lease=lease, now=NOW)) for _ in range(3)]
+
+    assert taken == [WINDOWS_PER_CALL, 3, 0]
+
+
+def test_evidence_that_another_version_has_left_begins_anew(database: Database) -> None:
+    answer(database, draw(50))
+    look(database)
+    with database.write() as connection:
+        store_state(connection, epoch=1, kind="evidence", last_seq=50, state=b"of another version")
+    answer(database, draw(50))
+
+    look(database)
+
+    assert [report["evidence"]["n_rows"] for report in checks(database)] == [50, 50]
 
 
 def test_a_watch_of_nothing_reports_nothing(database: Database) -> None:
