@@ -101,9 +101,19 @@ def grow_history(project: Project, n_rows: int) -> None:
         with project.database.write() as connection:
             repeat_row(connection, start, end)
             repeat_check(connection, range(start, end + 1, window), window)
-            # What is judged row by row has seen these rows too.
-            connection.execute(update(watch_states).values(last_seq=end))
+            see_rows(connection, end)
     project.database.checkpoint()
+
+
+def see_rows(connection: Connection, last: int) -> None:
+    """Let whatever is judged row by row have seen the rows up to a number; the arrivals keep theirs in their state."""
+    connection.execute(update(watch_states).values(last_seq=last))
+    of_arrivals = watch_states.c.kind == "arrivals"
+    state = connection.scalar(select(watch_states.c.state).where(of_arrivals))
+    if state is None:
+        sys.exit("The arrivals have no state: nothing has looked at them yet.")
+    seen = json.dumps({**json.loads(state), "seen": last}).encode()
+    connection.execute(update(watch_states).where(of_arrivals).values(state=seen))
 
 
 def repeat_row(connection: Connection, first: int, last: int) -> None:
