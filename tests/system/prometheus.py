@@ -19,7 +19,7 @@ import pytest
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULES, EXAMPLE, CASES = DEPLOY / "alerts.yml", DEPLOY / "prometheus.yml", DEPLOY / "alerts_test.yml"
-PATIENCE_S = 20
+PATIENCE_S = 60
 STOP_S = 10
 
 
