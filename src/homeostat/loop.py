@@ -25,9 +25,9 @@ from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
 from homeostat.monitoring.arrival_checks import watch_arrivals
 from homeostat.monitoring.drift_checks import date_change
 from homeostat.monitoring.outcomes import judge_outcomes, outcomes_wait
-from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
-from homeostat.monitoring.windows import WINDOWS_PER_CALL, watch
+from homeostat.monitoring.windows import watch
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion
 from homeostat.retraining.attempt import lacks_store, run_part

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from homeostat.errors import DataInsufficient, StateError
+from homeostat.monitoring.betting import CAP
 from homeostat.monitoring.concept import (
-    CAP,
     N_RISK,
     SIGNS,
     Concept,

@@ -19,9 +19,9 @@ from homeostat.errors import LeaseHeld
 from homeostat.monitoring.concept import advance_concept, begin_concept, concept_to_bytes
 from homeostat.monitoring.entries import label_to_text
 from homeostat.monitoring.outcome_checks import last_judged, newest_outcome_checks
-from homeostat.monitoring.outcomes import WINDOWS_PER_CALL, judge_outcomes, outcomes_wait
+from homeostat.monitoring.outcomes import judge_outcomes, outcomes_wait
 from homeostat.monitoring.performance import measure_performance
-from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.records import (
     Alert,

@@ -18,9 +18,9 @@ from homeostat.errors import LeaseHeld
 from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift import detect_drift, report_from_json
 from homeostat.monitoring.drift_checks import list_drift_checks
-from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
 from homeostat.monitoring.watch_states import store_state
-from homeostat.monitoring.windows import WINDOWS_PER_CALL, watch
+from homeostat.monitoring.windows import watch
 from homeostat.records import Columns, DriftReport, Feature, Golden, Json, Promotion, Release, Row, Schema, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database

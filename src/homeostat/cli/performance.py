@@ -11,10 +11,10 @@ from rich.table import Table
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
 from homeostat.monitoring.outcome_checks import describe_current_outcomes
+from homeostat.monitoring.verdicts import FIGURES
 from homeostat.project import open_project
 from homeostat.records import Json
 
-FIGURES = {"accuracy": "accuracy", "auc": "AUC", "brier": "Brier score"}
 TESTS = {"risk": "Risk (wrong answers)", "residual": "Residuals (outcome less probability)"}
 # The largest unit of which there are two: 36 hours are hours, 50 are days.
 UNITS = (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0))

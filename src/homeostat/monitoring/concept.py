@@ -15,6 +15,7 @@ import numpy as np
 from scipy import special
 
 from homeostat.errors import DataInsufficient, StateError
+from homeostat.monitoring.betting import CAP
 from homeostat.monitoring.performance import CUT
 from homeostat.records import Counts, Floats, Json
 from homeostat.training.evaluation import Labels
@@ -36,8 +37,6 @@ RISK_SLACK, RESIDUAL_SLACK = 0.02, 0.01
 CONFIDENCE, RESIDUAL_ERRORS = 0.975, 2.24
 # After how many rows the wealth that is kept for a later start has begun to thin out.
 PATIENCE = 50
-# What is certain need not overflow.
-CAP = 1e100
 VERSION = 1
 
 

@@ -5,6 +5,7 @@ Not here: the tests (`monitoring.concept`), the figures (`monitoring.performance
 become known sooner than negatives, taking outcomes as they come would alarm a world that has not changed.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,7 +26,8 @@ from homeostat.monitoring.concept import (
 from homeostat.monitoring.entries import label_from_text
 from homeostat.monitoring.outcome_checks import append_outcome_check, last_judged
 from homeostat.monitoring.performance import describe_labels, measure_performance
-from homeostat.monitoring.production import watched_range
+from homeostat.monitoring.production import WINDOWS_PER_CALL, window_after
+from homeostat.monitoring.retention import LONGEST
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.records import Alert, Floats, Json, Mask, Promotion, Release, Target
 from homeostat.settings import MonitoringSettings
@@ -36,12 +38,8 @@ from homeostat.store.tables import EPOCH, labels, predictions
 from homeostat.validation.schema import is_label
 
 STATE = "concept"
-# Windows in one call: the loop renews its lease in between.
-WINDOWS_PER_CALL = 100
 # Fewer outcomes than this say nothing: a check then carries no metrics.
 MIN_LABELLED = 30
-# No calendar holds more.
-LONGEST_S = 300_000 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,11 @@ class JudgedRows:
     is_ours: Mask
     predicted_s: Floats
     labelled_s: Floats
+
+    @property
+    def known(self) -> Mask:
+        """Which rows count: answered by the release in production, with an outcome that the schema accepts."""
+        return self.is_ours & (self.labels >= 0)
 
 
 def judge_outcomes(
@@ -112,14 +115,10 @@ def next_judged_window(
     connection: Connection, promotion: Promotion, settings: MonitoringSettings, *, now: datetime
 ) -> tuple[int, int] | None:
     """Return the first and last observed number of the next window to judge, None if none is old enough."""
-    watched = watched_range(connection, epoch=promotion.epoch)
-    if watched is None:
-        return None
     done = last_judged(connection, epoch=promotion.epoch)
-    first = watched[0] if done is None else done + 1
-    last = first + settings.window - 1
-    age = timedelta(seconds=min(settings.maturity_s, LONGEST_S))
-    return (first, last) if last <= watched[1] and is_mature(connection, first, last, age, now=now) else None
+    window = window_after(connection, epoch=promotion.epoch, done=done, n_rows=settings.window)
+    age = timedelta(seconds=min(settings.maturity_s, LONGEST.total_seconds()))
+    return window if window is not None and is_mature(connection, *window, age, now=now) else None
 
 
 def is_mature(connection: Connection, first: int, last: int, age: timedelta, *, now: datetime) -> bool:
@@ -182,10 +181,8 @@ def restore_concept(connection: Connection, release: Release, *, epoch: int) -> 
     """
     found = find_state(connection, epoch=epoch, kind=STATE)
     if found is not None:
-        try:
+        with suppress(StateError):
             return concept_from_bytes(found[1])
-        except StateError:
-            pass
     held_out = release.out_of_fold
     if held_out is None or not len(held_out.labels):
         return None
@@ -194,7 +191,7 @@ def restore_concept(connection: Connection, release: Release, *, epoch: int) -> 
 
 def advance_over(concept: Concept | None, rows: JudgedRows) -> Concept | None:
     """Return the tests after the labelled rows of a window that the release in production has answered."""
-    known = rows.is_ours & (rows.labels >= 0)
+    known = rows.known
     return None if concept is None else advance_concept(concept, rows.probabilities[known], rows.labels[known])
 
 
@@ -205,8 +202,7 @@ def report_outcomes(
 
     `n_other` rows were answered by another release and count for nothing here; `n_outcomes` counts all that arrived.
     """
-    ours = rows.is_ours
-    known = ours & (rows.labels >= 0)
+    ours, known = rows.is_ours, rows.known
     n_labelled = int(known.sum())
     measured = n_labelled >= MIN_LABELLED
     tests = (

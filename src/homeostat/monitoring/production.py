@@ -25,6 +25,8 @@ from homeostat.validation.schema import is_label
 
 # Rows stamped in one transaction: the log's writers wait for it, so it is kept short.
 STAMP_BLOCK = 2_000
+# Windows that are judged in one call: the loop renews its lease and hears its triggers in between.
+WINDOWS_PER_CALL = 100
 # Rows whose order is chosen at once: more than one request can have, so that it is seen whole.
 STAMP_MOST = 50_000
 
@@ -91,6 +93,19 @@ def watched_range(connection: Connection, *, epoch: int) -> tuple[int, int] | No
         for end in (func.min, func.max)
     )
     return None if first is None or last is None else (first, last)
+
+
+def window_after(connection: Connection, *, epoch: int, done: int | None, n_rows: int) -> tuple[int, int] | None:
+    """Return the first and last observed number of a watch's next window of `n_rows`, None if it is not complete yet.
+
+    `done` is the last number that an earlier window has covered, None before the first: that begins with the watch.
+    """
+    watched = watched_range(connection, epoch=epoch)
+    if watched is None:
+        return None
+    first = watched[0] if done is None else done + 1
+    last = first + n_rows - 1
+    return None if last > watched[1] else (first, last)
 
 
 def read_rows(connection: Connection, schema: Schema, *, first: int, last: int) -> Columns:

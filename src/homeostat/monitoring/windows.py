@@ -14,7 +14,7 @@ from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.drift_checks import append_check, last_checked
 from homeostat.monitoring.evidence import Evidence
 from homeostat.monitoring.evidence_bytes import evidence_from_bytes, evidence_to_bytes
-from homeostat.monitoring.production import read_rows, watched_range
+from homeostat.monitoring.production import WINDOWS_PER_CALL, read_rows, window_after
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.monitoring.window_reports import Judged, begin_watch, judge_window, name_alerts
 from homeostat.records import Columns, DriftReport, Promotion, Release
@@ -25,8 +25,6 @@ from homeostat.store.leases import Lease, require_lease
 from homeostat.training.scoring import Graph
 
 STATE = "evidence"
-# Windows in one call: the loop renews its lease and hears its triggers in between.
-WINDOWS_PER_CALL = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,8 @@ def read_window(watching: Watching) -> Window | None:
     """Return the next window with the evidence before it, None if it is not complete yet."""
     release, epoch = watching.release, watching.promotion.epoch
     with watching.database.read() as connection:
-        found = next_window(connection, watching.promotion, watching.settings)
+        done = last_checked(connection, epoch=epoch)
+        found = window_after(connection, epoch=epoch, done=done, n_rows=watching.settings.window)
         if found is None:
             return None
         columns = read_rows(connection, release.schema, first=found[0], last=found[1])
@@ -123,14 +122,3 @@ def record(connection: Connection, watching: Watching, window: Window, judged: J
     append_event(connection, "drift_checked", payload, now=now)
     for alert in name_alerts(window.evidence, judged):
         raise_alert(connection, alert, epoch=epoch, now=now)
-
-
-def next_window(connection: Connection, promotion: Promotion, settings: MonitoringSettings) -> tuple[int, int] | None:
-    """Return the first and last observed number of the next window to check, None if it is not complete yet."""
-    watched = watched_range(connection, epoch=promotion.epoch)
-    if watched is None:
-        return None
-    done = last_checked(connection, epoch=promotion.epoch)
-    first = watched[0] if done is None else done + 1
-    last = first + settings.window - 1
-    return None if last > watched[1] else (first, last)
