@@ -18,10 +18,11 @@ from homeostat.data.columns import unstack_rows
 from homeostat.deployment.artifacts import find_release, open_release, pack_release
 from homeostat.deployment.registry import list_promotions, list_releases, register_release, require_production
 from homeostat.errors import LeaseHeld, PromotionConflict, ReleaseMissing, SourceUnreadable, TrainingFailed
-from homeostat.loop import ORDER, Advance, Turn, advance, begin_by_hand, run_step, tick
+from homeostat.loop import ORDER, Advance, advance, begin_by_hand, run_step, tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Release
 from homeostat.retraining.cycles import HAND, Cycle, find_open_cycle, list_cycles, open_cycle, store_step
+from homeostat.retraining.turn import Turn
 from homeostat.simulation.cohort import Cohort, Labels, Measurements, draw_aged, draw_ordinary, fit_cohort
 from homeostat.store.events import Event, find_break, read_events
 from homeostat.store.leases import find_lease

@@ -27,6 +27,7 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |-- Overloaded              more requests at a time than the service takes; it may be sent again
     |   |-- LogBusy                 the prediction log took nothing of this request; it may be sent again
     |   |-- DeadlineExceeded        the commit takes too long; whether the rows are kept is not known yet
+    |   |-- StorageFailed           the disk took nothing; what was under way is tried again
     |   `-- LogFailed               the prediction log met an I/O error and takes no more
     |-- ArtifactError               a stored artifact cannot be trusted
     |   |-- ArtifactCorrupt         bytes differ from their digest
@@ -203,6 +204,12 @@ class LogBusy(StateError):
     """The prediction log took nothing of this request; the same request may be sent again."""
 
     code = "log-busy"
+
+
+class StorageFailed(StateError):
+    """The disk took nothing: full, or broken. What was under way stays open and is tried again."""
+
+    code = "storage-failed"
 
 
 class LogFailed(StateError):

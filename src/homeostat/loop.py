@@ -5,43 +5,34 @@ the next step in one transaction, and gives the same result when it is run again
 where it was.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.artifacts import find_release, recall_release
-from homeostat.deployment.registry import (
-    current_promotion,
-    gate_from_json,
-    gate_to_json,
-    promote,
-    register_release,
-)
-from homeostat.errors import HomeostatError, LeaseHeld, TrainingFailed
+from homeostat.deployment.registry import current_promotion
+from homeostat.errors import HomeostatError, LeaseHeld, StorageFailed, TrainingFailed
 from homeostat.monitoring.arrival_checks import watch_arrivals
-from homeostat.monitoring.drift_checks import date_change
 from homeostat.monitoring.outcomes import judge_outcomes, outcomes_wait
 from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion
-from homeostat.retraining.attempt import lacks_store, run_part
-from homeostat.retraining.comparison import compare
-from homeostat.retraining.cycles import HAND, Cycle, close_cycle, find_open_cycle, open_cycle, store_step
-from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch, judging_labels
+from homeostat.retraining.cycles import HAND, close_cycle, find_open_cycle, open_cycle, store_step
+from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch
+from homeostat.retraining.judging import step_gate, step_shadow
+from homeostat.retraining.learning import step_fit, step_search, step_snapshot, step_track
 from homeostat.retraining.policy import decide, stay
-from homeostat.retraining.training_data import take_snapshot
+from homeostat.retraining.releasing import step_approve, step_mirror, step_promote
 from homeostat.retraining.triggers import propose
+from homeostat.retraining.turn import Done, Turn, Waits
+from homeostat.store.blobs import STORAGE_ERRORS
 from homeostat.store.events import append_event, latest_event
 from homeostat.store.leases import Lease, find_lease, give_lease_back, require_lease, take_lease, this_process
-
-# How often a step that waits for a child process renews the lease.
-RENEW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,156 +45,20 @@ class Advance:
     decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a step is handed: the project, the lease it acts under, and its cycle."""
-
-    project: Project
-    lease: Lease
-    cycle: Cycle
-    now: datetime
-
-    def recall(self, step: str) -> Json:
-        """Return what an earlier step of this cycle has left."""
-        left: Json = self.cycle.record[step]
-        return left
-
-    def run_part(self, part: str, request: Json) -> Json:
-        """Run a part of the attempt in a child process, renewing the lease while it works."""
-        renewed = time.monotonic()
-
-        def renew() -> None:
-            nonlocal renewed
-            if time.monotonic() - renewed > RENEW_S:
-                take_lease(self.project.database, now=datetime.now(UTC))
-                renewed = time.monotonic()
-
-        full = {**request, "cycle": self.cycle.id, "trigger": self.cycle.trigger}
-        return run_part(part, self.project, full, while_waiting=renew)
-
-
-# --- the steps, in stage order ------------------------------------------------------------------------------------
-
-
-def step_snapshot(turn: Turn) -> Json:
-    """Freeze D_old u labelled D_production."""
-    with turn.project.database.read() as connection:
-        champion = current_promotion(connection)
-        epoch = champion.epoch if champion else 0
-        moved = date_change(connection, epoch=epoch, rule=turn.project.settings.monitoring.trigger)
-    if champion is not None:
-        # Only stamped rows are read, and a training by hand can come before any loop has seen one.
-        stamp_rows(turn.project.database, lease=turn.lease, epoch=epoch)
-    hand = turn.cycle.trigger == HAND
-    snapshot = take_snapshot(turn.project, champion=champion, reload_files=hand, change_point=moved)
-    lineage = snapshot.lineage
-    return {"snapshot": snapshot.digest, "rows": lineage["rows"], "labels_seen": lineage["labels_seen"]}
-
-
-def step_search(turn: Turn) -> Json:
-    """Find the best configuration; before a first training, MLflow's store is built beside it."""
-    with ThreadPoolExecutor(max_workers=1) as aside:
-        if lacks_store(turn.project):
-            # What goes wrong with it is told by the step that needs it.
-            aside.submit(run_part, "prepare", turn.project, {}, while_waiting=lambda: None)
-        return turn.run_part("search", {"snapshot": turn.recall("snapshot")["snapshot"]})
-
-
-def step_fit(turn: Turn) -> Json:
-    """Fit it, evaluate its graph, pack the release."""
-    request = {"snapshot": turn.recall("snapshot")["snapshot"], "search": turn.recall("search")}
-    return turn.run_part("fit", request)
-
-
-def step_track(turn: Turn) -> Json:
-    """Record the attempt in the experiment manager, and register the release."""
-    fitted, snapshot = turn.recall("fit"), turn.recall("snapshot")["snapshot"]
-    tracked = tell_tracking(turn, "track", {"release": fitted["release"], "snapshot": snapshot})
-    with turn.project.database.write() as connection:
-        require_lease(connection, turn.lease)
-        registered = register_release(
-            connection,
-            fitted["release"],
-            snapshot=snapshot,
-            family=fitted["family"],
-            metrics=fitted["metrics"] | {"labels_seen": turn.recall("snapshot")["labels_seen"]},
-            run_id=tracked.get("run_id"),
-            now=turn.now,
-        )
-    return {**tracked, "number": registered.number}
-
-
-def step_gate(turn: Turn) -> Json:
-    """Judge the challenger against the champion of the moment on the same held-out rows."""
-    with turn.project.database.read() as connection:
-        champion = current_promotion(connection)
-        judging = judging_labels(connection, turn.project, champion) if champion else {}
-    # What a person asked for is judged by recent rows if they suffice; what the loop decided needs them.
-    enough = len(judging) >= turn.project.settings.retraining.min_recent
-    judged_by_recent = champion is not None and (turn.cycle.trigger != HAND or enough)
-    verdict = compare(
-        turn.project,
-        challenger=turn.recall("fit")["release"],
-        champion=champion.release if champion else None,
-        recent_ids=frozenset(judging) if judged_by_recent else None,
-    )
-    return gate_to_json(verdict) | {"epoch": champion.epoch if champion else 0}
-
-
-def step_promote(turn: Turn) -> Json:
-    """Move production, unless a killed predecessor of this step has done it already."""
-    gate, release = turn.recall("gate"), turn.recall("fit")["release"]
-    with turn.project.database.read() as connection:
-        current = current_promotion(connection)
-    if current is not None and current.release == release:
-        return {"epoch": current.epoch}
-    promotion = promote(
-        turn.project.database,
-        release,
-        gate=gate_from_json(gate),
-        expected_epoch=gate["epoch"],
-        actor="loop" if turn.cycle.trigger != HAND else "hand",
-        reason=turn.cycle.reason,
-        now=turn.now,
-    )
-    return {"epoch": promotion.epoch}
-
-
-def step_mirror(turn: Turn) -> Json:
-    """Point MLflow's alias at the release in production."""
-    run_id = turn.recall("track").get("run_id")
-    if run_id is None:
-        return {"problem": "the attempt has no run"}
-    return tell_tracking(turn, "mirror", {"release": turn.recall("fit")["release"], "run_id": run_id})
-
-
-def tell_tracking(turn: Turn, part: str, request: Json) -> Json:
-    """Run a part that speaks to the experiment manager; if that fails, say so in the log and go on without.
-
-    MLflow holds what people compare. It decides nothing, so it must not stand between a release and production.
-    """
-    try:
-        return turn.run_part(part, request)
-    except LeaseHeld:
-        raise
-    except HomeostatError as error:
-        with turn.project.database.write() as connection:
-            require_lease(connection, turn.lease)
-            payload = {"cycle": turn.cycle.id, "part": part, "problem": error.problem}
-            append_event(connection, "tracking_failed", payload, now=turn.now)
-        return {"problem": error.problem}
-
-
-STEPS: Mapping[str, Callable[[Turn], Json]] = {
+# In stage order. A cycle begins at the first, at `gate` (a release that somebody wants promoted), or at `restore`.
+STEPS: Mapping[str, Callable[[Turn], Done | Waits]] = {
     "snapshot": step_snapshot,
     "search": step_search,
     "fit": step_fit,
     "track": step_track,
     "gate": step_gate,
+    "shadow": step_shadow,
+    "approve": step_approve,
     "promote": step_promote,
     "mirror": step_mirror,
 }
 ORDER = tuple(STEPS)
+FOLLOWING: Mapping[str, str | None] = dict(zip(ORDER, [*ORDER[1:], None], strict=True))
 
 
 # --- turning ------------------------------------------------------------------------------------------------------
@@ -232,12 +87,14 @@ def run_step(turn: Turn) -> Advance:
     step = str(turn.cycle.step)
     try:
         left = STEPS[step](turn)
-    except LeaseHeld:
-        raise
+    except (LeaseHeld, StorageFailed):
+        raise  # the cycle stays open, and the step is run again
     except HomeostatError as error:
         fail_cycle(turn, error)
         raise
     except Exception as error:
+        if is_storage_failure(error):
+            raise
         # Whatever a step meets ends its cycle: left open, the loop would run into it for ever and watch nothing.
         failure = TrainingFailed(
             problem=f"step {step} met {type(error).__name__}: {error}",
@@ -246,21 +103,26 @@ def run_step(turn: Turn) -> Advance:
         )
         fail_cycle(turn, failure)
         raise failure from error
-    following = ORDER[ORDER.index(step) + 1] if step != ORDER[-1] else None
-    sentence, outcome = describe_step(turn.cycle, step, left)
-    with turn.project.database.write() as connection:
+    if isinstance(left, Waits):
+        return Advance(left.sentence, idle=True)
+    with turn.project.database.write(f"step_{step}") as connection:
         require_lease(connection, turn.lease)
-        store_step(connection, turn.cycle, left, following=None if outcome else following)
+        store_step(connection, turn.cycle, left.record, following=None if left.outcome else FOLLOWING[step])
         if step == "gate":
-            record_verdict(connection, turn, left)
-        if outcome:
-            close_cycle(connection, turn.cycle, outcome=outcome, sentence=sentence, now=turn.now)
-    return Advance(sentence, idle=False, outcome=outcome)
+            record_verdict(connection, turn, left.record)
+        if left.outcome:
+            close_cycle(connection, turn.cycle, outcome=left.outcome, sentence=left.sentence, now=turn.now)
+    return Advance(left.sentence, idle=False, outcome=left.outcome)
+
+
+def is_storage_failure(error: Exception) -> bool:
+    """Return whether the disk or the database is what failed: then nothing is wrong with the step itself."""
+    return isinstance(error, SQLAlchemyError) or (isinstance(error, OSError) and error.errno in STORAGE_ERRORS)
 
 
 def fail_cycle(turn: Turn, error: HomeostatError) -> None:
     """Close the cycle as failed, with the reason in the log."""
-    with turn.project.database.write() as connection:
+    with turn.project.database.write("fail_cycle") as connection:
         require_lease(connection, turn.lease)
         close_cycle(connection, turn.cycle, outcome="failed", sentence=str(error), now=turn.now)
 
@@ -269,28 +131,6 @@ def record_verdict(connection: Connection, turn: Turn, verdict: Json) -> None:
     """Append the gate's verdict to the event log, in the transaction that ends the step: once, whatever was killed."""
     payload = {"release": turn.recall("fit")["release"], "passed": verdict["passed"], "criteria": verdict["criteria"]}
     append_event(connection, "gate", payload, now=turn.now)
-
-
-def describe_step(cycle: Cycle, step: str, left: Json) -> tuple[str, str | None]:
-    """Return a finished step in a sentence, and the cycle's outcome if it was the last."""
-    release = str(cycle.record.get("fit", left).get("release", ""))[:12]
-    if step == "snapshot":
-        rows = ", ".join(f"{n} {side}" for side, n in left["rows"].items() if n)
-        return f"Snapshot {left['snapshot'][:12]}: {rows} rows.", None
-    if step == "search":
-        return str(left["sentence"]), None
-    if step == "gate":
-        sentences = "; ".join(c["sentence"] for c in left["criteria"] if c["passed"] == left["passed"])
-        verdict = "passed" if left["passed"] else "was refused at"
-        return f"Release {release} {verdict} the gate: {sentences}.", None if left["passed"] else "refused"
-    if step == "promote":
-        return f"Release {release} is in production (epoch {left['epoch']}).", None
-    if step == "mirror":
-        epoch = cycle.record["promote"]["epoch"]
-        alias = "MLflow's alias follows" if "problem" not in left else f"MLflow's alias does not: {left['problem']}"
-        return f"Release {release} is in production since epoch {epoch}; {alias}.", "promoted"
-    trouble = f", but MLflow failed: {left['problem']}" if "problem" in left else ""
-    return f"Release {release}: {'packed' if step == 'fit' else 'recorded and registered'}{trouble}.", None
 
 
 def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
@@ -305,7 +145,7 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
     # Gathered before the write transaction: the log's writers would wait for it.
     with project.database.read() as connection:
         decision = consider(connection, project, promotion, now=now)
-    with project.database.write() as connection:
+    with project.database.write("decide") as connection:
         require_lease(connection, lease)
         record_decision(connection, decision, now=now)
         if decision.action == "retrain":
@@ -347,7 +187,7 @@ def begin_by_hand(project: Project, *, reason: str) -> bool:
 
     It needs no lease: whichever loop acts on the project turns it.
     """
-    with project.database.write() as connection:
+    with project.database.write("begin_by_hand") as connection:
         if find_open_cycle(connection) is not None:
             return False
         open_cycle(connection, trigger=HAND, reason=reason, step=ORDER[0], now=datetime.now(UTC))

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeostat.errors import ProjectMissing, SettingsInvalid
+from homeostat.errors import ProjectMissing, SettingsInvalid, StateError
 from homeostat.records import Feature, Schema, Target
 from homeostat.settings import FILE_NAME, Settings, override, parse_settings
 from homeostat.store.blobs import FolderBlobs
 from homeostat.store.database import Database, make_parent, resolve_url
 from homeostat.validation.schema import freeze_schema
+
+UNTRACKED = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,19 @@ class Project:
     blobs: FolderBlobs
 
     @property
+    def is_tracked(self) -> bool:
+        """Whether attempts are told to an experiment manager."""
+        return self.settings.store.tracking != UNTRACKED
+
+    @property
     def tracking_url(self) -> str:
-        """The URL of the experiment manager's store."""
+        """The URL of the experiment manager's store; StateError if there is none."""
+        if not self.is_tracked:
+            raise StateError(
+                problem=f'store.tracking is "{UNTRACKED}"',
+                expected="the URL of an MLflow store",
+                action="remove the setting; `homeostat releases` lists what was trained",
+            )
         return resolve_url(self.settings.store.tracking, self.folder)
 
 

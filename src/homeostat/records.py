@@ -152,7 +152,8 @@ class LabelledRows:
     """Accepted rows with their outcomes.
 
     `ids`, `sides`, `origins` are object arrays of str and `labels` is int8 (1 = positive), all of shape (n_rows,).
-    A row's side is for good: it follows from its id alone.
+    A row's side is for good: it follows from its id alone. `seqs` holds the observed number of a prediction, 0 for a
+    row of a file.
     """
 
     ids: Texts
@@ -160,6 +161,7 @@ class LabelledRows:
     labels: NDArray[np.int8]
     sides: Texts
     origins: Texts
+    seqs: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +322,45 @@ class Alert:
     figures: Json
 
 
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Why the release in production must go: the alarm's name, its figures in a sentence, and the figures."""
+
+    alarm: str
+    sentence: str
+    figures: Json
+
+
 # --- retraining ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What has changed in the world on a watch, as far as it can be known.
+
+    `kind` is "none", "data" (the features have moved; what was learned of their outcomes still holds) or "concept"
+    (the outcomes no longer follow the features as they did). `since` is the observed number of its first row.
+    `n_sources` have sent outcomes on this watch; `confirmed` is a concept that no single one of them could feign.
+    """
+
+    kind: Literal["none", "data", "concept"]
+    since: int | None
+    n_sources: int
+    confirmed: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Which rows a candidate is trained on, and what each counts.
+
+    `since`: only labelled predictions from this observed number on; None for all rows. `half_life`: the number of
+    predictions after which a row counts half; None if all count alike.
+    """
+
+    name: str
+    since: int | None = None
+    half_life: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

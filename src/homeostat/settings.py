@@ -7,7 +7,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -105,12 +105,42 @@ class RetrainingSettings(Section):
 
     schedule: str | None = Field(default=None, description="A cron line, in UTC.")
     cooldown_s: float = Field(default=3600, ge=0, description="Least time between two retrainings.")
-    max_per_day: int = Field(default=4, ge=1, description="Most retrainings in any 24 hours.")
-    min_new_labels: int = Field(default=200, ge=0, description="Labelled predictions the champion has not seen.")
+    max_per_day: int = Field(default=4, ge=0, description="Most retrainings in any 24 hours; 0: none by itself.")
+    min_new_labels: int = Field(default=200, ge=0, description="Labelled predictions that no attempt has seen.")
+    new_labels: int | None = Field(default=None, ge=1, description="So many new labels ask for a retraining.")
+    data: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+        default="all", description="How many of the newest labelled predictions are trained on."
+    )
+    half_life: int | None = Field(
+        default=None,
+        ge=1,
+        description="Age in predictions at which a labelled one counts half; none: all count alike.",
+    )
+    quarantine_s: float = Field(default=600, ge=0, description="Age from which on a label is used.")
+    max_source_share: float = Field(
+        default=0.5, gt=0, le=1, description="Most that one of several sources may send of the labels that are used."
+    )
     recent_share: float = Field(default=0.4, gt=0, lt=1, description="Labelled predictions kept from all training.")
     min_recent: int = Field(default=200, ge=1, description="Kept rows without which the gate cannot judge.")
     min_recent_per_class: int = Field(default=30, ge=1)
     margin: float = Field(default=0.05, gt=0, lt=0.5, description="Loss of AUC that still counts as no worse.")
+    anchor: Literal["auto", "enforce", "report"] = Field(
+        default="auto", description="auto: the anchor may refuse, unless outcomes say that the old world is gone."
+    )
+    shadow_rows: int = Field(
+        default=0, ge=0, description="Rows of live traffic that a challenger scores without answering; 0: none."
+    )
+    promotion: Literal["automatic", "approval"] = Field(
+        default="automatic", description="approval: a challenger that passed the gate waits for `homeostat approve`."
+    )
+    bake_rows: int = Field(default=1000, ge=0, description="Answered rows in which a new release is on probation.")
+    bake_error_share: float = Field(
+        default=0.01, gt=0, lt=1, description="Share of failed requests from which on a release on probation goes back."
+    )
+    bake_latency_ratio: float = Field(
+        default=3, gt=1, description="The same for its 99th percentile, in that of its predecessor."
+    )
+    bake_silence_s: float = Field(default=10, gt=0, description="The same for a worker that does not report any more.")
 
 
 class ServingSettings(Section):
@@ -133,12 +163,22 @@ class ServingSettings(Section):
     idempotency_s: float = Field(default=86_400, gt=0, description="How long an Idempotency-Key is remembered.")
 
 
+class NotificationSettings(Section):
+    """Who is told of events, over HTTP."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://", description="Where events are sent.")
+    secret: str | None = Field(default=None, min_length=16, description="Signs what is sent; keep it in the variable.")
+    kinds: tuple[str, ...] = Field(default=(), description="Kinds of events that are sent; none: every kind.")
+
+
 class StoreSettings(Section):
     """Where state lives: URLs, or paths relative to the project folder."""
 
     database: str = "sqlite:///.homeostat/homeostat.db"
     blobs: str = ".homeostat/blobs"
-    tracking: str = "sqlite:///.homeostat/tracking.db"
+    tracking: str = Field(
+        default="sqlite:///.homeostat/tracking.db", description="MLflow's store; none: attempts are not tracked."
+    )
     keep_predictions_days: float = Field(default=730, gt=0, description="Answered rows and their outcomes.")
     keep_rejections_days: float = Field(default=90, gt=0, description="Rejected rows.")
 
@@ -152,6 +192,7 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     serving: ServingSettings = ServingSettings()
+    notifications: NotificationSettings = NotificationSettings()
     store: StoreSettings = StoreSettings()
 
 

@@ -48,7 +48,14 @@ few = settings(max_examples=50, deadline=None)
 def labelled(table: list[Line]) -> LabelledRows:
     ids, sides, origins, labels, ages, cities = zip(*table, strict=True)
     columns = stack_rows([{"age": age, "city": city} for age, city in zip(ages, cities, strict=True)], SCHEMA)
-    return LabelledRows(texts(ids), columns, np.array(labels, dtype=np.int8), texts(sides), texts(origins))
+    return LabelledRows(
+        texts(ids),
+        columns,
+        np.array(labels, dtype=np.int8),
+        texts(sides),
+        texts(origins),
+        np.zeros(len(ids), dtype=np.int64),
+    )
 
 
 def digest_of(table: list[Line]) -> str:

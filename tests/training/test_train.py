@@ -38,7 +38,14 @@ def on_sides(columns: Columns, labels: NDArray[np.int8]) -> LabelledRows:
     """Return the rows in turn on the anchor, among the recent ones, and three times on the training side."""
     n_rows = len(labels)
     sides = texts([("anchor", "recent", "training", "training", "training")[row % 5] for row in range(n_rows)])
-    return LabelledRows(texts([str(row) for row in range(n_rows)]), columns, labels, sides, texts(["file"] * n_rows))
+    return LabelledRows(
+        texts([str(row) for row in range(n_rows)]),
+        columns,
+        labels,
+        sides,
+        texts(["file"] * n_rows),
+        np.zeros(n_rows, dtype=np.int64),
+    )
 
 
 class Table:

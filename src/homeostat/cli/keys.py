@@ -40,7 +40,7 @@ def create_command(
     """Make a key and print its token, this once: only its hash is kept. The scope admin includes all others."""
     now = datetime.now(UTC)
     expires_at = parse_expiry(expires, now) if expires is not None else None
-    with open_project(folder) as project, project.database.write() as connection:
+    with open_project(folder) as project, project.database.write("create_key") as connection:
         key, token = create_key(
             connection, name, frozenset(scopes), expires_at=expires_at, rows_per_minute=rows_per_minute, now=now
         )
@@ -81,7 +81,7 @@ def revoke_command(key_id: str, folder: Path, *, as_json: bool) -> None:
     now = datetime.now(UTC)
     # Who holds a token that leaked may pass it as it is: an error would repeat only its public part.
     in_token = id_of_token(key_id.encode())
-    with open_project(folder) as project, project.database.write() as connection:
+    with open_project(folder) as project, project.database.write("revoke_key") as connection:
         key = revoke_key(connection, in_token.decode() if in_token else key_id, now=now)
     if as_json:
         print_json(key_to_json(key, now))

@@ -83,6 +83,7 @@ def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows
         np.concatenate([part.labels for part in parts])[keep],
         np.concatenate([part.sides for part in parts])[keep],
         origins[keep],
+        np.concatenate([part.seqs for part in parts])[keep],
     )
 
 
@@ -90,7 +91,9 @@ def digest_content(rows: LabelledRows, baseline: Columns, schema: Schema) -> str
     """Return the SHA-256 of a snapshot's logical content: the schema and the rows in sorted order."""
     digest = hashlib.sha256(schema.digest.encode())
     heads = zip(rows.ids.tolist(), rows.sides.tolist(), rows.origins.tolist(), rows.labels.tolist(), strict=True)
-    keys = ["|".join(map(str, head)).encode() for head in heads]
+    # Without a number: rows of files, and whatever a snapshot of before holds, whose name must stay what it was.
+    seqs = [f"|{seq}" if seq else "" for seq in rows.seqs.tolist()]
+    keys = [("|".join(map(str, head)) + seq).encode() for head, seq in zip(heads, seqs, strict=True)]
     for content in sorted(key + b"|" + row for key, row in zip(keys, row_contents(rows.columns), strict=True)):
         digest.update(b"%d:" % len(content) + content)
     digest.update(b"baseline")
@@ -112,7 +115,7 @@ def create_snapshot(
         "positives": int(rows.labels.sum()),
         "baseline_rows": len(next(iter(baseline.values()))),
     }
-    heads = {"id": rows.ids, "side": rows.sides, "origin": rows.origins, "label": rows.labels}
+    heads = {"id": rows.ids, "side": rows.sides, "origin": rows.origins, "label": rows.labels, "seq": rows.seqs}
     frame = pl.DataFrame({f".{name}": to_series(values) for name, values in heads.items()}).hstack(
         to_frame(rows.columns)
     )
@@ -148,7 +151,10 @@ def load_snapshot(digest: str, *, schema: Schema, blobs: BlobStore) -> Snapshot:
         frame = pl.read_parquet(folder / "rows.parquet", glob=False)
         columns = from_frame(frame, schema)
         ids, sides, origins = (texts(frame[f".{name}"].to_list()) for name in ("id", "side", "origin"))
-        rows = LabelledRows(ids, columns, frame[".label"].to_numpy(writable=True).astype(np.int8), sides, origins)
+        labels = frame[".label"].to_numpy(writable=True).astype(np.int8)
+        known = ".seq" in frame.columns  # not in a snapshot of before
+        seqs = frame[".seq"].to_numpy(writable=True) if known else np.zeros(len(labels), dtype=np.int64)
+        rows = LabelledRows(ids, columns, labels, sides, origins, seqs)
         baseline = from_frame(pl.read_parquet(folder / "baseline.parquet", glob=False), schema)
     except (PolarsError, OSError, ValueError, KeyError, TypeError) as error:
         raise corrupt(digest, f"cannot be read ({str(error).splitlines()[0]})") from error

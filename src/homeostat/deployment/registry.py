@@ -15,6 +15,7 @@ from homeostat.errors import PromotionConflict, ReleaseMissing, StateError
 from homeostat.records import Criterion, GateResult, Json, Promotion
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
+from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import promotions, releases
 
 
@@ -107,7 +108,15 @@ def as_promotion(row: Row[tuple[object, ...]]) -> Promotion:
 
 
 def promote(
-    database: Database, release: str, *, gate: GateResult, expected_epoch: int, actor: str, reason: str, now: datetime
+    database: Database,
+    release: str,
+    *,
+    gate: GateResult,
+    expected_epoch: int,
+    actor: str,
+    reason: str,
+    now: datetime,
+    lease: Lease | None = None,
 ) -> Promotion:
     """Put a registered release into production by appending to the log, if nobody was faster.
 
@@ -119,9 +128,13 @@ def promote(
         The verdict that lets it in.
     expected_epoch
         The epoch that the verdict was made against; 0 before the first promotion.
+    lease
+        What the caller acts under; None where no loop can act.
 
     Raises
     ------
+    LeaseHeld
+        Another loop took the lease meanwhile.
     StateError
         The gate did not pass.
     PromotionConflict
@@ -137,7 +150,9 @@ def promote(
             action="see `homeostat releases`",
         )
     try:
-        with database.write() as connection:
+        with database.write("promote") as connection:
+            if lease is not None:
+                require_lease(connection, lease)
             resolve_release(connection, release)
             current = current_promotion(connection)
             epoch = current.epoch if current else 0

@@ -140,7 +140,7 @@ class Follower:
         now = datetime.now(UTC)
         self.refusal = Refusal(promotion, error, now)
         payload = {"release": promotion.release, "epoch": promotion.epoch, "code": error.code, "problem": error.problem}
-        with self._database.write() as connection:
+        with self._database.write("refuse_release") as connection:
             append_event(connection, "release_refused", payload, now=now)
         self._on_refusal(self.refusal)
 

@@ -96,7 +96,7 @@ def watch_arrivals(
         if not lines and found is not None:
             break
         standing, told = judge_lines(lines, release, standing, alpha_life=settings.alpha_life)
-        with database.write() as connection:
+        with database.write("check_arrivals") as connection:
             require_lease(connection, lease)
             record(connection, standing, told, epoch=promotion.epoch, now=now)
         alerts += told

@@ -49,7 +49,7 @@ def record_labels(
     database: Database, items: Sequence[LabelItem], *, target: Target, source: str, now: datetime
 ) -> list[LabelOutcome]:
     """Store outcomes durably, all in one transaction, and return what became of each, in order; see `write_labels`."""
-    with database.write() as connection:
+    with database.write("label") as connection:
         return write_labels(connection, items, target=target, source=source, now=now)
 
 

@@ -93,7 +93,7 @@ def judge_outcomes(
         after = advance_over(before, rows)
         raised = find_alerts(before, after, release.schema.target, alpha=settings.alpha_life)
         report = report_outcomes(rows, after, settings, seed=window[0], now=now)
-        with database.write() as connection:
+        with database.write("judge_outcomes") as connection:
             require_lease(connection, lease)
             store_check(connection, report, after, promotion, window, now=now)
             for alert in raised:

@@ -183,7 +183,7 @@ class PredictionLog:
             return [self.failure] * len(group)
         started = time.perf_counter()
         try:
-            with self._database.write() as connection:
+            with self._database.write("log") as connection:
                 outcomes = write_entries(connection, [waiting.entries for waiting in group])
         except SQLAlchemyError as error:
             return [busy(error) or self.fail(error)] * len(group)

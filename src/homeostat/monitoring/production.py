@@ -66,7 +66,7 @@ def shuffle_key(prediction: str) -> bytes:
 
 def stamp_block(database: Database, fresh: Sequence[int], *, lease: Lease, epoch: int) -> None:
     """Stamp some rows, in this order, in one transaction."""
-    with database.write() as connection:
+    with database.write("stamp") as connection:
         require_lease(connection, lease)
         last = last_stamped(connection)
         connection.execute(
@@ -153,21 +153,24 @@ class LabelledProduction:
         """
         with self.database.read() as connection:
             found = [
-                (line.id, accept_again(line.row, self.schema), json.loads(line.label))
+                (line.id, line.observed_seq, accept_again(line.row, self.schema), json.loads(line.label))
                 for line in self._labelled(connection)
             ]
-        kept = [(id_, row, label) for id_, row, label in found if row and is_label(label, self.schema.target)]
+        kept = [line for line in found if line[2] and is_label(line[3], self.schema.target)]
         if not kept:
             raise SourceUnreadable(
                 problem=f"none of {len(found)} labelled predictions fits the schema",
                 expected="at least one",
                 action="send outcomes to /v1/labels",
             )
-        frame: dict[str, pl.Series] = {".id": pl.Series([id_ for id_, _, _ in kept])}
+        frame: dict[str, pl.Series] = {
+            ".id": pl.Series([id_ for id_, *_ in kept]),
+            ".seq": pl.Series([seq for _, seq, *_ in kept], dtype=pl.Int64),
+        }
         for feature in self.schema.features:
             kind = pl.Float64 if feature.kind == "numeric" else pl.String
-            frame[feature.name] = pl.Series([row[feature.name] for _, row, _ in kept], dtype=kind)
-        frame[self.schema.target.name] = pl.Series([str(label) for _, _, label in kept])
+            frame[feature.name] = pl.Series([row[feature.name] for *_, row, _ in kept if row], dtype=kind)
+        frame[self.schema.target.name] = pl.Series([str(label) for *_, label in kept])
         return pl.DataFrame(frame)
 
     def describe(self) -> Json:
@@ -175,9 +178,9 @@ class LabelledProduction:
         with self.database.read() as connection:
             return {"kind": "production", "name": self.name, "labels": count_labels(connection)}
 
-    def _labelled(self, connection: Connection) -> Iterable[sqlalchemy.Row[tuple[str, bytes, str]]]:
+    def _labelled(self, connection: Connection) -> Iterable[sqlalchemy.Row[tuple[str, int, bytes, str]]]:
         query = (
-            select(predictions.c.id, predictions.c.row, labels.c.label)
+            select(predictions.c.id, predictions.c.observed_seq, predictions.c.row, labels.c.label)
             .join(labels, labels.c.prediction == predictions.c.id)
             .where(predictions.c.observed_seq.is_not(None))
             .order_by(predictions.c.observed_seq)

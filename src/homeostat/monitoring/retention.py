@@ -102,7 +102,7 @@ def is_due(connection: Connection, *, now: datetime) -> bool:
 
 def delete_block(database: Database, periods: Periods, *, lease: Lease, now: datetime) -> int:
     """Delete some expired lines, of one kind, in one transaction, and return how many; 0 if none is left."""
-    with database.write() as connection:
+    with database.write("delete_expired") as connection:
         require_lease(connection, lease)
         deleted = (
             delete_predictions(connection, periods, now=now)
@@ -172,7 +172,7 @@ def told(kind: str, n_lines: int) -> Mapping[str, int]:
 
 def finish(database: Database, *, lease: Lease, now: datetime) -> None:
     """End a run: say in the event log what was deleted, remember the moment, and let the file shrink."""
-    with database.write() as connection:
+    with database.write("finish_retention") as connection:
         require_lease(connection, lease)
         deleted = json.loads(read_line(connection).untold)
         if deleted:

@@ -81,7 +81,7 @@ def check_window(watching: Watching, window: Window, graph: Graph, *, lease: Lea
     judged = judge_window(
         window.columns, watching.release, graph, window.evidence, settings=watching.settings, first_seq=window.first
     )
-    with watching.database.write() as connection:
+    with watching.database.write("check_window") as connection:
         require_lease(connection, lease)
         record(connection, watching, window, judged, now=now)
     return judged.report

@@ -152,6 +152,8 @@ def mirror_part(project: Project, request: Json) -> Json:
 
 def lacks_store(project: Project) -> bool:
     """Return whether the experiment manager's embedded store is still to be built."""
+    if not project.is_tracked:
+        return False
     location = make_url(project.tracking_url)
     return location.get_backend_name() == "sqlite" and not Path(location.database or "").exists()
 

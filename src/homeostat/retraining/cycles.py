@@ -14,6 +14,8 @@ from homeostat.store.events import append_event
 from homeostat.store.tables import cycles
 
 HAND = "hand"
+# The event that tells of a cycle that does not begin with a training, by its first step.
+DECISIONS = {"gate": "promotion_decided", "restore": "rollback_decided"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,14 @@ class Cycle:
     record: Json
 
 
-def open_cycle(connection: Connection, *, trigger: str, reason: str, step: str, now: datetime) -> None:
-    """Begin a turn of the loop at its first step."""
-    values = {"started_at": now, "trigger": trigger, "reason": reason, "step": step, "record": "{}"}
-    connection.execute(insert(cycles).values(**values))
-    append_event(connection, "retrain_decided", {"trigger": trigger, "reason": reason}, now=now)
+def open_cycle(
+    connection: Connection, *, trigger: str, reason: str, step: str, now: datetime, record: Json | None = None
+) -> None:
+    """Begin a turn of the loop at a step; `record` is what the steps before it would have left."""
+    values = {"started_at": now, "trigger": trigger, "reason": reason, "step": step}
+    connection.execute(insert(cycles).values(**values, record=json.dumps(record or {})))
+    kind = DECISIONS.get(step, "retrain_decided")
+    append_event(connection, kind, {"trigger": trigger, "reason": reason}, now=now)
 
 
 def find_open_cycle(connection: Connection) -> Cycle | None:
@@ -62,7 +67,7 @@ def store_step(connection: Connection, cycle: Cycle, left: Json, *, following: s
 
 
 def close_cycle(connection: Connection, cycle: Cycle, *, outcome: str, sentence: str, now: datetime) -> None:
-    """End a turn with its outcome: `promoted`, `refused` or `failed`."""
+    """End a turn with its outcome: `promoted`, `refused`, `held`, `rolled_back`, `overtaken` or `failed`."""
     connection.execute(
         update(cycles).where(cycles.c.id == cycle.id).values(step=None, outcome=outcome, finished_at=now)
     )

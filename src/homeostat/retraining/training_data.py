@@ -68,7 +68,8 @@ def load_source(source: Source, schema: Schema, *, origin: str, anchor_share: fl
     ids = text_cells(frame[".id"])[checked.accepted] if given else identify_rows(checked.columns)
     shares = {"anchor_share": anchor_share, "recent_share": recent_share}
     sides = texts([choose_side(row_id, origin=origin, **shares) for row_id in ids.tolist()])
-    rows = LabelledRows(ids, checked.columns, labels, sides, texts([origin] * len(labels)))
+    seqs = frame[".seq"].to_numpy(writable=True)[checked.accepted] if given else np.zeros(len(labels), dtype=np.int64)
+    rows = LabelledRows(ids, checked.columns, labels, sides, texts([origin] * len(labels)), seqs)
     counts = {"rows": len(checked.accepted), "accepted": len(labels), "rejected": len(checked.accepted) - len(labels)}
     return Loaded(rows, {**source.describe(), **counts})
 
@@ -173,7 +174,8 @@ def origin_part(rows: LabelledRows, origin: str) -> LabelledRows:
     """Return the rows of one origin."""
     mask = np.asarray(rows.origins == origin, dtype=np.bool_)
     columns = {name: array[mask] for name, array in rows.columns.items()}
-    return LabelledRows(rows.ids[mask], columns, rows.labels[mask], rows.sides[mask], rows.origins[mask])
+    heads = (rows.labels[mask], rows.sides[mask], rows.origins[mask], rows.seqs[mask])
+    return LabelledRows(rows.ids[mask], columns, *heads)
 
 
 def choose_baseline(

@@ -3,12 +3,19 @@
 Not here: what the files mean, or whether their bytes are right (`deployment.artifacts`, `data.snapshots`).
 """
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+from homeostat.errors import StorageFailed
+from homeostat.store.failpoints import failpoint
+
+# The disk is full or broken: nothing is wrong with what was to be written.
+STORAGE_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class BlobStore(Protocol):
@@ -45,8 +52,18 @@ class FolderBlobs:
                 write_durably(temporary / name, content)
             temporary.chmod(0o755)
             sync_folder(temporary)
+            failpoint(f"{kind}.before_rename")
             rename_once(temporary, target)
             sync_folder(home)
+            failpoint(f"{kind}.after_rename")
+        except OSError as error:
+            if error.errno not in STORAGE_ERRORS:
+                raise
+            raise StorageFailed(
+                problem=f"{kind} {digest[:12]} could not be stored: {error}",
+                expected="a disk with room that keeps what it is given",
+                action="free or mend the disk; what was under way goes on from there",
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return target

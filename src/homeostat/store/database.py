@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection  # all of the pool are in use
 
 from homeostat.errors import DatabaseTooNew
+from homeostat.store.failpoints import failpoint
 from homeostat.store.tables import SCHEMA_VERSION, metadata, versions
 from homeostat.store.turns import TurnRefused, hold_turn
 
@@ -107,7 +108,7 @@ class Database:
                 action="upgrade Homeostat, or restore a backup made before the upgrade",
             )
         if found is None or found < SCHEMA_VERSION:
-            with self.write() as connection:
+            with self.write("migrate") as connection:
                 # So far a version only adds tables and indexes: what is there already is left as it is, old
                 # constraints included.
                 metadata.create_all(connection)
@@ -123,13 +124,17 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, name: str = "write") -> Iterator[Connection]:
         """Open the one write transaction: committed when the block ends, undone if it raises.
+
+        `name` says what is written: a test can make the process fail at `NAME.before_commit` and `NAME.after_commit`.
 
         A write inside a write is refused after the timeout, as one beside it is that does not end.
         """
         with self._writer.connect() as connection, self._turn(), connection.begin():
             yield connection
+            failpoint(f"{name}.before_commit")
+        failpoint(f"{name}.after_commit")
 
     def _turn(self) -> AbstractContextManager[None]:
         if self._lock_file is None:
@@ -141,7 +146,7 @@ class Database:
 
         A file of the time before this was done has no map of its pages: it keeps them, and uses them for new rows.
         """
-        with self.write() as connection:
+        with self.write("vacuum") as connection:
             free, pages, mode = (
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
                 for name in ("freelist_count", "page_count", "auto_vacuum")

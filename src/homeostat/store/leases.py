@@ -45,7 +45,7 @@ def take_lease(database: Database, *, name: str = LOOP, now: datetime) -> Lease:
         Another process holds it.
     """
     holder = this_process()
-    with database.write() as connection:
+    with database.write("take_lease") as connection:
         row = connection.execute(select(leases).where(leases.c.name == name)).first()
         in_force = row is not None and row.holder not in {holder, NOBODY} and row.expires_at > now
         if row is not None and in_force and not is_gone(row.holder):
@@ -107,6 +107,6 @@ def give_lease_back(database: Database, lease: Lease) -> None:
 
     What stays tells when the loop was last seen (`find_last_renewal`).
     """
-    with database.write() as connection:
+    with database.write("give_lease_back") as connection:
         held = (leases.c.name == lease.name) & (leases.c.fence == lease.fence)
         connection.execute(update(leases).where(held).values(holder=NOBODY))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, types
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -213,6 +213,58 @@ cycles = Table(
     Column("record", Text, nullable=False),
 )
 
+
+# What a person or a program has asked of the loop: retrain, promote, approve or rollback. `outcome` is None until the
+# loop has carried it out or refused it; `sentence` then says what became of it.
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("release", String(64)),
+    Column("reason", Text, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("decided_at", Instant),
+    Column("outcome", String(40)),
+    Column("sentence", Text),
+)
+
+# Releases that were rolled back. `labels` is how many labels had ever arrived by then: new ones lift the bar.
+barred = Table(
+    "barred",
+    metadata,
+    Column("release", String(64), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("labels", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# What each serving process says of itself every few seconds, one line per release that it has answered with. `latency`
+# is JSON: how many requests took how long. `ended_at` is set by a process that ends in order.
+worker_reports = Table(
+    "worker_reports",
+    metadata,
+    Column("worker", String(120), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("started_at", Instant, nullable=False),
+    Column("reported_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("answered", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("latency", Text, nullable=False),
+)
+
+# How far each receiver of notifications has come in the event log. `problem` is why the last attempt failed.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("target", String(64), primary_key=True),
+    Column("last_seq", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Instant),
+    Column("problem", Text),
+)
 
 leases = Table(
     "leases",

@@ -1,0 +1,65 @@
+"""The steps that move production: approval, promotion, restoring the last good release, telling MLflow.
+
+Not here: the promotion log itself (`deployment.registry`), or why a release must go (`retraining.aftercare`).
+"""
+
+from homeostat.deployment.registry import current_promotion, gate_from_json, promote
+from homeostat.retraining.cycles import HAND
+from homeostat.retraining.learning import tell_tracking
+from homeostat.retraining.turn import Done, Turn
+
+
+def step_approve(turn: Turn) -> Done:
+    """Hold a challenger that passed the gate but needs a person's word; others go on."""
+    release = turn.recall("fit")["release"][:12]
+    request = turn.cycle.record.get("request")
+    if request is not None:
+        return Done({"by": request["actor"]}, f"Release {release}: approved by {request['actor']}.")
+    reason = find_hold(turn)
+    if reason is None:
+        return Done({}, f"Release {release}: no approval needed.")
+    sentence = f"Release {release} passed the gate and waits for approval, because {reason}: `homeostat approve`."
+    return Done({"reason": reason}, sentence, "held")
+
+
+def find_hold(turn: Turn) -> str | None:
+    """Return why a person must approve, in words, None if nobody need."""
+    if turn.project.settings.retraining.promotion == "approval":
+        return 'retraining.promotion is "approval"'
+    hold: str | None = turn.recall("gate").get("hold")
+    return hold
+
+
+def step_promote(turn: Turn) -> Done:
+    """Move production, unless a killed predecessor of this step has done it already."""
+    gate, release = turn.recall("gate"), turn.recall("fit")["release"]
+    with turn.project.database.read() as connection:
+        current = current_promotion(connection)
+    if current is None or current.release != release:
+        request = turn.cycle.record.get("request")
+        current = promote(
+            turn.project.database,
+            release,
+            gate=gate_from_json(gate),
+            expected_epoch=gate["epoch"],
+            actor=request["actor"] if request else "hand" if turn.cycle.trigger == HAND else "loop",
+            reason=turn.cycle.reason,
+            now=turn.now,
+            lease=turn.lease,
+        )
+    return Done({"epoch": current.epoch}, f"Release {release[:12]} is in production (epoch {current.epoch}).")
+
+
+def step_mirror(turn: Turn) -> Done:
+    """Point MLflow's alias at the release in production."""
+    release, epoch = turn.recall("fit")["release"], turn.recall("promote")["epoch"]
+    sentence = f"Release {release[:12]} is in production since epoch {epoch}"
+    if not turn.project.is_tracked:
+        return Done({}, f"{sentence}.", "promoted")
+    run_id = turn.recall("track").get("run_id")
+    if run_id is None:
+        left = {"problem": "the attempt has no run"}
+    else:
+        left = tell_tracking(turn, "mirror", {"release": release, "run_id": run_id})
+    alias = "MLflow's alias follows" if "problem" not in left else f"MLflow's alias does not: {left['problem']}"
+    return Done(left, f"{sentence}; {alias}.", "promoted")
