@@ -5,9 +5,10 @@ the next step in one transaction, and gives the same result when it is run again
 where it was.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,18 +22,24 @@ from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch
 from homeostat.project import Project
-from homeostat.records import Decision, Json, Promotion
-from homeostat.retraining.cycles import HAND, close_cycle, find_open_cycle, open_cycle, store_step
+from homeostat.records import Decision, Json, Promotion, Proposal
+from homeostat.retraining.cycles import HAND, ROLLBACK, Cycle, close_cycle, find_open_cycle, open_cycle, store_step
 from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch
+from homeostat.retraining.fulfilment import carry_out
 from homeostat.retraining.judging import step_gate, step_shadow
 from homeostat.retraining.learning import step_fit, step_search, step_snapshot, step_track
 from homeostat.retraining.policy import decide, stay
 from homeostat.retraining.releasing import step_approve, step_mirror, step_promote
-from homeostat.retraining.triggers import propose
-from homeostat.retraining.turn import Done, Turn, Waits
+from homeostat.retraining.requests import next_request
+from homeostat.retraining.rollback import Urgent, find_urgent, open_rollback, step_restore
+from homeostat.retraining.triggers import Watch, propose
+from homeostat.retraining.turn import Done, Overtaken, Turn, Waits
 from homeostat.store.blobs import STORAGE_ERRORS
-from homeostat.store.events import append_event, latest_event
+from homeostat.store.events import append_event, latest_event, newest_events
 from homeostat.store.leases import Lease, find_lease, give_lease_back, require_lease, take_lease, this_process
+
+# Proposals of the log that are looked at to know which were heard already.
+HEARD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,16 @@ class Advance:
     decision: Decision | None = None
 
 
-# In stage order. A cycle begins at the first, at `gate` (a release that somebody wants promoted), or at `restore`.
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What was seen on a watch, what the triggers propose, and what is done about it."""
+
+    watched: Watch
+    proposals: Sequence[Proposal]
+    decision: Decision
+
+
+# In stage order. A cycle begins at the first; at `gate`, with a release that somebody wants promoted; or at `restore`.
 STEPS: Mapping[str, Callable[[Turn], Done | Waits]] = {
     "snapshot": step_snapshot,
     "search": step_search,
@@ -55,10 +71,11 @@ STEPS: Mapping[str, Callable[[Turn], Done | Waits]] = {
     "shadow": step_shadow,
     "approve": step_approve,
     "promote": step_promote,
+    "restore": step_restore,
     "mirror": step_mirror,
 }
 ORDER = tuple(STEPS)
-FOLLOWING: Mapping[str, str | None] = dict(zip(ORDER, [*ORDER[1:], None], strict=True))
+FOLLOWING: Mapping[str, str | None] = {**dict(pairwise(ORDER)), "promote": "mirror", "mirror": None}
 
 
 # --- turning ------------------------------------------------------------------------------------------------------
@@ -67,19 +84,41 @@ FOLLOWING: Mapping[str, str | None] = dict(zip(ORDER, [*ORDER[1:], None], strict
 def advance(project: Project, *, now: datetime) -> Advance:
     """Run the next step of the open cycle; without one, watch the world and decide whether to open one.
 
+    Whatever is under way, going back to the last good release comes first.
+
     Raises
     ------
     LeaseHeld
         Another loop is acting.
+    StorageFailed
+        The disk took nothing; the step is run again by the next call.
     HomeostatError
         The step failed; its cycle is closed as failed.
     """
     lease = take_lease(project.database, now=now)
     with project.database.read() as connection:
         cycle = find_open_cycle(connection)
+    if cycle is None or cycle.trigger != ROLLBACK:
+        urgent = find_urgent(project, now=now)
+        if urgent is not None:
+            return go_back(project, lease, urgent, cycle, now=now)
     if cycle is None:
         return observe(project, lease, now=now)
-    return run_step(Turn(project, lease, cycle, now))
+    return run_step(Turn(project, lease, cycle, now, is_overtaken=lambda: is_overtaken(project, cycle)))
+
+
+def is_overtaken(project: Project, cycle: Cycle) -> bool:
+    """Return whether production must go back while a cycle is under way that does something else."""
+    return cycle.trigger != ROLLBACK and find_urgent(project, now=datetime.now(UTC)) is not None
+
+
+def go_back(project: Project, lease: Lease, urgent: Urgent, cycle: Cycle | None, *, now: datetime) -> Advance:
+    """Open the cycle that goes back, ending the one under way."""
+    with project.database.write("go_back") as connection:
+        require_lease(connection, lease)
+        if cycle is not None:
+            close_cycle(connection, cycle, outcome="overtaken", sentence=urgent.reason, now=now)
+        return Advance(open_rollback(connection, urgent, now=now), idle=False)
 
 
 def run_step(turn: Turn) -> Advance:
@@ -89,6 +128,8 @@ def run_step(turn: Turn) -> Advance:
         left = STEPS[step](turn)
     except (LeaseHeld, StorageFailed):
         raise  # the cycle stays open, and the step is run again
+    except Overtaken:
+        return Advance(f"Step {step} was interrupted: something more urgent waits.", idle=False)
     except HomeostatError as error:
         fail_cycle(turn, error)
         raise
@@ -104,7 +145,7 @@ def run_step(turn: Turn) -> Advance:
         fail_cycle(turn, failure)
         raise failure from error
     if isinstance(left, Waits):
-        return Advance(left.sentence, idle=True)
+        return Advance(left.sentence, idle=keep_watching(turn))
     with turn.project.database.write(f"step_{step}") as connection:
         require_lease(connection, turn.lease)
         store_step(connection, turn.cycle, left.record, following=None if left.outcome else FOLLOWING[step])
@@ -133,8 +174,21 @@ def record_verdict(connection: Connection, turn: Turn, verdict: Json) -> None:
     append_event(connection, "gate", payload, now=turn.now)
 
 
+def keep_watching(turn: Turn) -> bool:
+    """Look at the world while a cycle waits for something, and return whether all that has come is judged."""
+    with turn.project.database.read() as connection:
+        promotion = current_promotion(connection)
+    return promotion is None or look_at_world(turn.project, promotion, turn.lease, now=turn.now)
+
+
 def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
-    """Check the new windows, delete what is too old, hear the triggers, decide, and open a cycle if that is granted."""
+    """Do what is asked; else check the new windows, delete what is too old, hear the triggers, decide.
+
+    A cycle is opened for a request, and for a retraining that is granted.
+    """
+    asked = begin_request(project, lease, now=now)
+    if asked is not None:
+        return Advance(asked, idle=False)
     with project.database.read() as connection:
         promotion = current_promotion(connection)
     if promotion is None:
@@ -144,14 +198,27 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
     cleared = clear_expired(project.database, periods_of(project.settings), lease=lease, now=now)
     # Gathered before the write transaction: the log's writers would wait for it.
     with project.database.read() as connection:
-        decision = consider(connection, project, promotion, now=now)
+        considered = consider(connection, project, promotion, now=now)
+    decision = considered.decision
     with project.database.write("decide") as connection:
         require_lease(connection, lease)
+        record_proposals(connection, considered, epoch=promotion.epoch)
         record_decision(connection, decision, now=now)
         if decision.action == "retrain":
             trigger = str(decision.trigger)
             open_cycle(connection, trigger=trigger, reason=decision.sentence, step=ORDER[0], now=now)
     return Advance(decision.sentence, idle=judged and cleared and decision.action != "retrain", decision=decision)
+
+
+def begin_request(project: Project, lease: Lease, *, now: datetime) -> str | None:
+    """Open the cycle that the oldest request asks for, or refuse it; return what was done, None without a request."""
+    with project.database.read() as connection:
+        request = next_request(connection)
+    if request is None:
+        return None
+    with project.database.write("begin_request") as connection:
+        require_lease(connection, lease)
+        return carry_out(connection, request, now=now)
 
 
 def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: datetime) -> bool:
@@ -165,13 +232,32 @@ def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: 
     return len(reports) < WINDOWS_PER_CALL and not outcomes_wait(database, promotion, rules, now=now)
 
 
-def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Decision:
+def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Considered:
     """Hear the triggers and decide."""
     watched = gather_watch(connection, project, promotion, now=now)
     proposals = propose(watched, project.settings.monitoring, project.settings.retraining)
     if not proposals:
-        return stay(describe_quiet(watched.newest, project.settings.monitoring.window))
-    return decide(proposals, gather_facts(connection, project, promotion, now=now), project.settings.retraining)
+        quiet = describe_quiet(watched.newest, project.settings.monitoring.window)
+        return Considered(watched, proposals, stay(quiet))
+    facts = gather_facts(connection, project, promotion, watched)
+    return Considered(watched, proposals, decide(proposals, facts, project.settings.retraining))
+
+
+def record_proposals(connection: Connection, considered: Considered, *, epoch: int) -> None:
+    """Append each proposal to the log when its trigger is first heard on this watch, or since the last training.
+
+    Whatever the policy makes of it: that a trigger fired while outcomes are missing is news too.
+    """
+    watched = considered.watched
+    heard = {
+        event.payload["trigger"]
+        for event in newest_events(connection, "triggered", limit=HEARD)
+        if event.payload["epoch"] == epoch and event.at >= watched.last_trained_at
+    }
+    for proposal in considered.proposals:
+        if proposal.trigger not in heard:
+            payload = {"trigger": proposal.trigger, "reason": proposal.reason, "epoch": epoch}
+            append_event(connection, "triggered", payload, now=watched.now)
 
 
 def record_decision(connection: Connection, decision: Decision, *, now: datetime) -> None:

@@ -4,6 +4,7 @@ Not here: whether what it asks for is granted.
 """
 
 import copy
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -69,14 +70,14 @@ class TriggerConformance:
     def test_it_is_silent_when_a_watch_has_just_begun(
         self, trigger: Trigger, calling: Watch, monitoring: MonitoringSettings, retraining: RetrainingSettings
     ) -> None:
-        begun = Watch(None, None, calling.now, calling.now)
+        begun = Watch(None, None, [calling.now], calling.now)
 
         assert trigger.propose(begun, monitoring, retraining) is None
 
     def test_it_goes_on_calling_until_something_is_done(
         self, trigger: Trigger, calling: Watch, monitoring: MonitoringSettings, retraining: RetrainingSettings
     ) -> None:
-        later = Watch(calling.newest, calling.fired, calling.last_trained_at, calling.now + timedelta(hours=1))
+        later = replace(calling, now=calling.now + timedelta(hours=1))
 
         assert trigger.propose(later, monitoring, retraining) is not None
 

@@ -55,12 +55,13 @@ def began(project: Project, trigger: str, *, hours: float) -> None:
 
 def facts(project: Project, champion: Promotion) -> Facts:
     with project.database.read() as connection:
-        return gather_facts(connection, project, champion, now=NOW)
+        return gather_facts(connection, project, champion, gather_watch(connection, project, champion, now=NOW))
 
 
 def judges(project: Project, champion: Promotion) -> dict[str, object]:
     with project.database.read() as connection:
-        return judging_labels(connection, project, champion)
+        change = gather_watch(connection, project, champion, now=NOW).change
+        return judging_labels(connection, project, champion, change=change)
 
 
 def watch(project: Project, champion: Promotion) -> Watch:

@@ -36,7 +36,9 @@ def check_of(score: float, *, first_seq: int = 1) -> Json:
 
 def watch_of(fired: float | None = None, *, trained: datetime = NOW, now: datetime = NOW) -> Watch:
     """Return a watch whose newest window is quiet, and in which one before fired if its score is given."""
-    return Watch(check_of(0.0, first_seq=401), None if fired is None else check_of(fired, first_seq=201), trained, now)
+    return Watch(
+        check_of(0.0, first_seq=401), None if fired is None else check_of(fired, first_seq=201), [trained], now
+    )
 
 
 def drift(watch: Watch, monitoring: MonitoringSettings = BOOK) -> Proposal | None:

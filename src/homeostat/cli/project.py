@@ -217,7 +217,7 @@ def status_command(folder: Path, *, as_json: bool) -> None:
         drift = latest_drift_check(connection)
         cycle = find_open_cycle(connection)
         last = list_cycles(connection)[-1:]
-        decision = consider(connection, project, promotion, now=datetime.now(UTC)) if promotion else None
+        decision = consider(connection, project, promotion, now=datetime.now(UTC)).decision if promotion else None
         state: Json = {
             "project": project.settings.project.name,
             "release": release.number if release else None,

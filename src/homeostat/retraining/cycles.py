@@ -10,10 +10,11 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select, update
 
 from homeostat.records import Json
+from homeostat.retraining.requests import settle_request
 from homeostat.store.events import append_event
 from homeostat.store.tables import cycles
 
-HAND = "hand"
+HAND, ROLLBACK = "hand", "rollback"
 # The event that tells of a cycle that does not begin with a training, by its first step.
 DECISIONS = {"gate": "promotion_decided", "restore": "rollback_decided"}
 
@@ -53,6 +54,12 @@ def list_cycles(connection: Connection) -> list[Cycle]:
     return [as_cycle(row) for row in connection.execute(select(cycles).order_by(cycles.c.id))]
 
 
+def newest_cycles(connection: Connection, *, limit: int) -> list[Cycle]:
+    """Return the newest turns, oldest first."""
+    newest = connection.execute(select(cycles).order_by(cycles.c.id.desc()).limit(limit)).all()
+    return [as_cycle(row) for row in reversed(newest)]
+
+
 def as_cycle(row: Row[tuple[object, ...]]) -> Cycle:
     """Return a row of the table as a record."""
     return Cycle(
@@ -72,3 +79,5 @@ def close_cycle(connection: Connection, cycle: Cycle, *, outcome: str, sentence:
         update(cycles).where(cycles.c.id == cycle.id).values(step=None, outcome=outcome, finished_at=now)
     )
     append_event(connection, f"cycle_{outcome}", {"cycle": cycle.id, "sentence": sentence}, now=now)
+    if request := cycle.record.get("request"):
+        settle_request(connection, request["id"], outcome=outcome, sentence=sentence)

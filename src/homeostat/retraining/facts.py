@@ -5,56 +5,79 @@ Not here: what they make of it (`retraining.triggers`, `retraining.policy`).
 
 import json
 from datetime import datetime
+from itertools import takewhile
 
 from sqlalchemy import Connection
 
 from homeostat.data.snapshots import PRODUCTION, choose_side
 from homeostat.deployment.registry import find_registered
-from homeostat.monitoring.drift_checks import date_change, newest_check, newest_fired
+from homeostat.monitoring.drift_checks import newest_check, newest_fired
 from homeostat.monitoring.evidence import REFERENCE_ROWS
 from homeostat.monitoring.production import count_labels_ever, labelled_since, watched_range
 from homeostat.project import Project
-from homeostat.records import Json, Promotion
-from homeostat.retraining.cycles import HAND, list_cycles
+from homeostat.records import Change, Json, Promotion
+from homeostat.retraining.aftercare import on_probation
+from homeostat.retraining.cycles import HAND, ROLLBACK, Cycle, newest_cycles
 from homeostat.retraining.policy import Facts
+from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.triggers import Watch
 
+# Cycles that are looked at: more than any budget of a day, and than any row of attempts in vain that still matters.
+NEWEST_CYCLES = 100
+IN_VAIN = frozenset({"refused", "failed", "held"})
+# An attempt that failed or was overtaken has judged nothing by the labels that it saw.
+TRIED = frozenset({"promoted", "refused", "held"})
 # Labelled rows that are looked at for those that judge: a loop that waits asks on every turn.
 NEWEST_LABELS = 20_000
 
 
 def gather_watch(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Watch:
     """Return what the triggers look at."""
-    began = [cycle.started_at for cycle in list_cycles(connection)]
+    began = [cycle.started_at for cycle in newest_cycles(connection, limit=NEWEST_CYCLES) if is_training(cycle)]
     newest = newest_check(connection, epoch=promotion.epoch)
     fired = newest_fired(connection, epoch=promotion.epoch, rule=project.settings.monitoring.trigger)
-    return Watch(newest, fired, max([promotion.decided_at, *began]), now)
+    change = judge_change(connection, project, promotion, now=now)
+    # Counting takes a walk through all labels: only if somebody asks.
+    asked = project.settings.retraining.new_labels is not None
+    n_new = count_new_labels(connection, project, promotion, now=now) if asked else 0
+    return Watch(newest, fired, [promotion.decided_at, *began], now, change, n_new)
 
 
-def gather_facts(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Facts:
+def gather_facts(connection: Connection, project: Project, promotion: Promotion, watched: Watch) -> Facts:
     """Return what the policy rests on."""
-    judging = judging_labels(connection, project, promotion)
+    judging = judging_labels(connection, project, promotion, change=watched.change)
     positive = sum(label == project.schema.target.positive for label in judging.values())
+    automatic = [c for c in newest_cycles(connection, limit=NEWEST_CYCLES) if is_training(c) and c.trigger != HAND]
+    in_vain = list(takewhile(lambda cycle: cycle.outcome in IN_VAIN, reversed(automatic)))
     return Facts(
-        now=now,
-        started_at=[cycle.started_at for cycle in list_cycles(connection) if cycle.trigger != HAND],
-        n_new_labels=count_labels_ever(connection) - labels_seen(connection, promotion),
+        now=watched.now,
+        started_at=[cycle.started_at for cycle in automatic],
+        n_new_labels=count_new_labels(connection, project, promotion, now=watched.now),
         n_recent=len(judging),
         n_recent_rarer=min(positive, len(judging) - positive),
+        n_in_vain=len(in_vain),
+        probation=on_probation(connection, project, promotion),
     )
 
 
-def judging_labels(connection: Connection, project: Project, promotion: Promotion) -> dict[str, object]:
+def is_training(cycle: Cycle) -> bool:
+    """Return whether a cycle trains, or has trained: not one that goes back or promotes what was there."""
+    return cycle.trigger != ROLLBACK and ("search" in cycle.record or "fit" not in cycle.record)
+
+
+def judging_labels(
+    connection: Connection, project: Project, promotion: Promotion, *, change: Change | None
+) -> dict[str, object]:
     """Return the labelled predictions that judge a challenger, id to label.
 
-    They are kept from all training, and were observed since the world moved, or, if it did not, on this watch: so many
-    of the newest that more would not change a verdict.
+    They are kept from all training, and were observed since the world changed, or, if it did not, on this watch: so
+    many of the newest that more would not change a verdict.
     """
     watched = watched_range(connection, epoch=promotion.epoch)
     if watched is None:
         return {}
-    moved = date_change(connection, epoch=promotion.epoch, rule=project.settings.monitoring.trigger)
-    since = labelled_since(connection, first_seq=moved if moved is not None else watched[0], at_most=NEWEST_LABELS)
+    first = watched[0] if change is None or change.since is None else change.since
+    since = labelled_since(connection, first_seq=first, at_most=NEWEST_LABELS)
     share = project.settings.retraining.recent_share
     return {
         row_id: json.loads(label)
@@ -63,10 +86,13 @@ def judging_labels(connection: Connection, project: Project, promotion: Promotio
     }
 
 
-def labels_seen(connection: Connection, promotion: Promotion) -> int:
-    """Return how many labels there were when the snapshot of the release in production was taken."""
+def count_new_labels(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> int:  # noqa: ARG001
+    """Return how many labels that may be used now no attempt has seen: the champion's, or one that came to the gate."""
     registered = find_registered(connection, promotion.release)
-    return 0 if registered is None else int(registered.metrics.get("labels_seen", 0))
+    tried = [c.record for c in newest_cycles(connection, limit=NEWEST_CYCLES) if c.outcome in TRIED]
+    attempts = [record["snapshot"] for record in tried if "snapshot" in record]
+    attempts.append({} if registered is None else registered.metrics)
+    return count_labels_ever(connection) - max(int(attempt.get("labels_seen", 0)) for attempt in attempts)
 
 
 def describe_quiet(newest: Json | None, window: int) -> str:

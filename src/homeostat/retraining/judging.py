@@ -7,6 +7,7 @@ from homeostat.deployment.registry import current_promotion, gate_to_json
 from homeostat.retraining.comparison import compare
 from homeostat.retraining.cycles import HAND
 from homeostat.retraining.facts import judging_labels
+from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.turn import Done, Turn, Waits
 
 
@@ -14,7 +15,8 @@ def step_gate(turn: Turn) -> Done:
     """Judge the challenger against the champion of the moment on the same held-out rows."""
     with turn.project.database.read() as connection:
         champion = current_promotion(connection)
-        judging = judging_labels(connection, turn.project, champion) if champion else {}
+        change = judge_change(connection, turn.project, champion, now=turn.now) if champion else None
+        judging = judging_labels(connection, turn.project, champion, change=change) if champion else {}
     # What a person asked for is judged by recent rows if they suffice; what the loop decided needs them.
     enough = len(judging) >= turn.project.settings.retraining.min_recent
     judged_by_recent = champion is not None and (turn.cycle.trigger != HAND or enough)

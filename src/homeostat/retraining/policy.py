@@ -1,4 +1,4 @@
-"""Whether a proposed retraining is granted now: labels, cooldown, budget.
+"""Whether a proposed retraining is granted now: probation, cooldown, budget, labels.
 
 Not here: what proposes (`retraining.triggers`). Pure. Every decision, also to do nothing, is one sentence with its
 figures.
@@ -18,8 +18,11 @@ DAY = timedelta(days=1)
 class Facts:
     """What the policy rests on.
 
-    `started_at` holds when each automatic retraining began, oldest first. `n_recent` and `n_recent_rarer` count the
-    labelled rows kept from training since the world may have changed, and those of their rarer class.
+    `started_at` holds when each automatic retraining began, in the order of the log: a clock that was set back may have
+    left some in the future. `n_in_vain` counts the newest of them, in a row, that did not end in production.
+    `n_new_labels` counts the labels that no attempt has seen. `n_recent` and `n_recent_rarer` count the labelled rows
+    kept from training since the world may have changed, and those of their rarer class. `probation` says in words that
+    the release in production is still on probation.
     """
 
     now: datetime
@@ -27,6 +30,8 @@ class Facts:
     n_new_labels: int
     n_recent: int
     n_recent_rarer: int
+    n_in_vain: int = 0
+    probation: str | None = None
 
 
 def stay(quiet: str) -> Decision:
@@ -46,14 +51,44 @@ def decide(proposals: Sequence[Proposal], facts: Facts, settings: RetrainingSett
 
 def find_obstacle(facts: Facts, settings: RetrainingSettings) -> str | None:
     """Return what stands against a retraining now, in words, None if nothing does."""
-    cooldown = timedelta(seconds=settings.cooldown_s)
-    if facts.started_at and facts.now - facts.started_at[-1] < cooldown:
-        until = facts.started_at[-1] + cooldown
-        began = facts.started_at[-1]
-        return f"the last retraining began at {began:%H:%M:%S} UTC and the cooldown lasts until {until:%H:%M:%S}"
-    today = sum(facts.now - moment < DAY for moment in facts.started_at)
+    if facts.probation is not None:
+        return facts.probation
+    return find_pause(facts, settings) or find_lack(facts, settings)
+
+
+def find_pause(facts: Facts, settings: RetrainingSettings) -> str | None:
+    """Return what of cooldown and budget stands against a retraining now."""
+    pause = cooldown(settings, n_in_vain=facts.n_in_vain)
+    # What lies in the future was begun before the clock was set back: it counts for the budget alone.
+    last = next((moment for moment in reversed(facts.started_at) if moment <= facts.now), None)
+    if last is not None and facts.now - last < pause:
+        words = f", longer after {facts.n_in_vain} in vain" if pause.total_seconds() > settings.cooldown_s else ""
+        return (
+            f"the last retraining began at {last:%H:%M:%S} UTC and the cooldown lasts until "
+            f"{describe_moment(last + pause, facts.now)}{words}"
+        )
+    today = sum(abs(facts.now - moment) < DAY for moment in facts.started_at)
     if today >= settings.max_per_day:
         return f"{today} retrainings in the last 24 hours use up the budget of {settings.max_per_day}"
+    return None
+
+
+def cooldown(settings: RetrainingSettings, *, n_in_vain: int) -> timedelta:
+    """Return the least time between two retrainings: twice as long after each in a row that was in vain, up to a day.
+
+    A challenger that never wins would otherwise be trained until the budget is used up, day after day.
+    """
+    longest = max(settings.cooldown_s, DAY.total_seconds())
+    return timedelta(seconds=min(settings.cooldown_s * 2.0 ** min(n_in_vain, 30), longest))
+
+
+def describe_moment(moment: datetime, now: datetime) -> str:
+    """Return a moment as its time of day, with the date if it is of another day."""
+    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def find_lack(facts: Facts, settings: RetrainingSettings) -> str | None:
+    """Return which labels are missing for a retraining now."""
     if facts.n_new_labels < settings.min_new_labels:
         return f"only {facts.n_new_labels} of {settings.min_new_labels} new labels have arrived"
     if facts.n_recent < settings.min_recent or facts.n_recent_rarer < settings.min_recent_per_class:

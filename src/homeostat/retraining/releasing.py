@@ -1,19 +1,28 @@
-"""The steps that move production: approval, promotion, restoring the last good release, telling MLflow.
+"""The steps that move production on: approval, promotion, telling MLflow.
 
-Not here: the promotion log itself (`deployment.registry`), or why a release must go (`retraining.aftercare`).
+Not here: the promotion log itself (`deployment.registry`), or going back (`retraining.rollback`).
 """
 
-from homeostat.deployment.registry import current_promotion, gate_from_json, promote
-from homeostat.retraining.cycles import HAND
+from homeostat.deployment.registry import (
+    current_promotion,
+    find_registered,
+    gate_from_json,
+    promote,
+    require_production,
+)
+from homeostat.retraining.cycles import HAND, ROLLBACK
 from homeostat.retraining.learning import tell_tracking
 from homeostat.retraining.turn import Done, Turn
+
+# What somebody has asked for who may promote.
+APPROVING = frozenset({"promote", "approve"})
 
 
 def step_approve(turn: Turn) -> Done:
     """Hold a challenger that passed the gate but needs a person's word; others go on."""
     release = turn.recall("fit")["release"][:12]
     request = turn.cycle.record.get("request")
-    if request is not None:
+    if request is not None and request["kind"] in APPROVING:
         return Done({"by": request["actor"]}, f"Release {release}: approved by {request['actor']}.")
     reason = find_hold(turn)
     if reason is None:
@@ -51,15 +60,17 @@ def step_promote(turn: Turn) -> Done:
 
 
 def step_mirror(turn: Turn) -> Done:
-    """Point MLflow's alias at the release in production."""
-    release, epoch = turn.recall("fit")["release"], turn.recall("promote")["epoch"]
-    sentence = f"Release {release[:12]} is in production since epoch {epoch}"
+    """Point MLflow's alias at the release in production; the cycle ends here."""
+    with turn.project.database.read() as connection:
+        promotion = require_production(connection)
+        registered = find_registered(connection, promotion.release)
+    outcome = "rolled_back" if turn.cycle.trigger == ROLLBACK else "promoted"
+    sentence = f"Release {promotion.release[:12]} is in production since epoch {promotion.epoch}"
     if not turn.project.is_tracked:
-        return Done({}, f"{sentence}.", "promoted")
-    run_id = turn.recall("track").get("run_id")
-    if run_id is None:
+        return Done({}, f"{sentence}.", outcome)
+    if registered is None or registered.run_id is None:
         left = {"problem": "the attempt has no run"}
     else:
-        left = tell_tracking(turn, "mirror", {"release": release, "run_id": run_id})
+        left = tell_tracking(turn, "mirror", {"release": promotion.release, "run_id": registered.run_id})
     alias = "MLflow's alias follows" if "problem" not in left else f"MLflow's alias does not: {left['problem']}"
-    return Done(left, f"{sentence}; {alias}.", "promoted")
+    return Done(left, f"{sentence}; {alias}.", outcome)

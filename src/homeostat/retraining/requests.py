@@ -52,9 +52,12 @@ def find_request(connection: Connection, number: int) -> Request:
     return as_request(connection.execute(select(requests).where(requests.c.id == number)).one())
 
 
-def next_request(connection: Connection) -> Request | None:
-    """Return the oldest request that no loop has answered, None if there is none."""
-    row = connection.execute(select(requests).where(requests.c.outcome.is_(None)).order_by(requests.c.id)).first()
+def next_request(connection: Connection, *, kind: Asked | None = None) -> Request | None:
+    """Return the oldest request that no loop has answered, of one kind if given; None if there is none."""
+    query = select(requests).where(requests.c.outcome.is_(None)).order_by(requests.c.id).limit(1)
+    if kind is not None:
+        query = query.where(requests.c.kind == kind)
+    row = connection.execute(query).first()
     return as_request(row) if row else None
 
 
@@ -65,6 +68,11 @@ def answer_request(connection: Connection, request: Request, *, outcome: str, se
     if outcome == "refused":
         payload = {"kind": request.kind, "release": request.release, "actor": request.actor, "sentence": sentence}
         append_event(connection, "request_refused", payload, now=now)
+
+
+def settle_request(connection: Connection, number: int, *, outcome: str, sentence: str) -> None:
+    """Store how the cycle has ended that carried out a request, in the caller's transaction."""
+    connection.execute(update(requests).where(requests.c.id == number).values(outcome=outcome, sentence=sentence))
 
 
 def as_request(row: Row[tuple[object, ...]]) -> Request:

@@ -5,26 +5,22 @@ Not here: the steps (`retraining.learning`, `retraining.judging`, `retraining.re
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from homeostat.project import Project
-from homeostat.records import Breach, Json
-from homeostat.retraining.aftercare import find_breach
+from homeostat.records import Json
 from homeostat.retraining.attempt import run_part
 from homeostat.retraining.cycles import Cycle
 from homeostat.store.leases import Lease, take_lease
 
-# How often a step that waits for a child process renews the lease, and asks whether production is still sound.
+# How often a step that waits for a child process renews the lease, and looks for what is more urgent.
 RENEW_S, LOOK_S = 10.0, 1.0
 
 
 class Overtaken(Exception):
-    """The release in production must go, while a cycle is under way."""
-
-    def __init__(self, breach: Breach) -> None:
-        super().__init__(breach.sentence)
-        self.breach = breach
+    """Something more urgent has come while a child process of a cycle was at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +41,16 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a step is handed: the project, the lease it acts under, and its cycle."""
+    """What a step is handed: the project, the lease it acts under, and its cycle.
+
+    `is_overtaken` says whether something more urgent waits; it is asked while a child process is at work.
+    """
 
     project: Project
     lease: Lease
     cycle: Cycle
     now: datetime
+    is_overtaken: Callable[[], bool] = lambda: False
 
     def recall(self, step: str) -> Json:
         """Return what an earlier step of this cycle has left."""
@@ -58,12 +58,12 @@ class Turn:
         return left
 
     def run_part(self, part: str, request: Json) -> Json:
-        """Run a part of the attempt in a child process; meanwhile renew the lease and look after production.
+        """Run a part of the attempt in a child process; meanwhile renew the lease and look for what is more urgent.
 
         Raises
         ------
         Overtaken
-            The release in production must go.
+            Something more urgent waits; the child was ended.
         LeaseHeld
             Another loop took the lease.
         HomeostatError
@@ -81,13 +81,12 @@ class Watchman:
         self._renewed = self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Renew the lease if it is time, and raise Overtaken if the release in production must go."""
+        """Renew the lease if it is time, and raise Overtaken if something more urgent waits."""
         moment, project = time.monotonic(), self._turn.project
         if moment - self._renewed > RENEW_S:
             take_lease(project.database, now=datetime.now(UTC))
             self._renewed = moment
         if moment - self._looked > LOOK_S:
             self._looked = moment
-            breach = find_breach(project, now=datetime.now(UTC))
-            if breach is not None:
-                raise Overtaken(breach)
+            if self._turn.is_overtaken():
+                raise Overtaken

@@ -57,11 +57,17 @@ def read_events(connection: Connection, *, after: int = 0, kind: str | None = No
         yield Event(row.seq, row.at, row.kind, json.loads(row.payload), row.previous, row.digest)
 
 
+def newest_events(connection: Connection, kind: str, *, limit: int) -> list[Event]:
+    """Return the newest lines of one kind, oldest first."""
+    query = select(events).where(events.c.kind == kind).order_by(events.c.seq.desc()).limit(limit)
+    rows = reversed(connection.execute(query).all())
+    return [Event(row.seq, row.at, row.kind, json.loads(row.payload), row.previous, row.digest) for row in rows]
+
+
 def latest_event(connection: Connection, kind: str) -> Event | None:
     """Return the newest line of one kind, None if there is none."""
-    query = select(events).where(events.c.kind == kind).order_by(events.c.seq.desc()).limit(1)
-    row = connection.execute(query).first()
-    return Event(row.seq, row.at, row.kind, json.loads(row.payload), row.previous, row.digest) if row else None
+    found = newest_events(connection, kind, limit=1)
+    return found[0] if found else None
 
 
 def find_break(connection: Connection) -> int | None:

@@ -1,0 +1,98 @@
+"""Going back to the last good release: what makes it urgent, and the step that does it.
+
+Not here: the alarms (`retraining.aftercare`, `monitoring.bake`), or the promotion log (`deployment.registry`).
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from homeostat.deployment.artifacts import check_golden, find_release, open_release
+from homeostat.deployment.registry import last_good, require_production, restore
+from homeostat.errors import StateError
+from homeostat.monitoring.production import count_labels_ever
+from homeostat.project import Project
+from homeostat.records import Json
+from homeostat.retraining.aftercare import find_breach
+from homeostat.retraining.cycles import ROLLBACK, open_cycle
+from homeostat.retraining.requests import Request, answer_request, next_request
+from homeostat.retraining.turn import Done, Turn
+from homeostat.training.scoring import Graph
+
+FIRST_STEP = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Urgent:
+    """Why production must go back now: in a sentence, and as the record that its cycle begins with.
+
+    `request` is set if a person asked for it.
+    """
+
+    reason: str
+    record: Json
+    request: Request | None = None
+
+
+def find_urgent(project: Project, *, now: datetime) -> Urgent | None:
+    """Return why production must go back now, None if it may stay or has nothing to go back to.
+
+    Cheap: asked once a second during a training.
+    """
+    with project.database.read() as connection:
+        asked = next_request(connection, kind="rollback")
+        stays = last_good(connection) is None
+    if stays:
+        return None
+    if asked is not None:
+        alarm = {"alarm": "hand", "sentence": asked.reason}
+        record = {"request": {"id": asked.id, "kind": asked.kind, "actor": asked.actor}, "breach": alarm}
+        return Urgent(asked.reason, record, asked)
+    breach = find_breach(project, now=now)
+    return None if breach is None else Urgent(breach.sentence, {"breach": asdict(breach)})
+
+
+def open_rollback(connection: Connection, urgent: Urgent, *, now: datetime) -> str:
+    """Open the cycle that goes back, in the caller's transaction, and return what was decided in a sentence.
+
+    The record holds the epoch that must end: a step that is run again must not go back twice.
+    """
+    current = require_production(connection)
+    record = {**urgent.record, "epoch": current.epoch}
+    open_cycle(connection, trigger=ROLLBACK, reason=urgent.reason, step=FIRST_STEP, now=now, record=record)
+    sentence = f"Going back from release {current.release[:12]} to the last good one: {urgent.reason}."
+    if urgent.request is not None:
+        answer_request(connection, urgent.request, outcome="begun", sentence=sentence, now=now)
+    return sentence
+
+
+def step_restore(turn: Turn) -> Done:
+    """Put the last good release back into production, unless a killed predecessor of this step has done it."""
+    record = turn.cycle.record
+    breach, request = record["breach"], record.get("request")
+    with turn.project.database.read() as connection:
+        current, target = require_production(connection), last_good(connection)
+        n_labels = count_labels_ever(connection)
+    if current.epoch == record["epoch"]:
+        if target is None:
+            raise StateError(
+                problem="there is no earlier release to go back to",
+                expected="a release that was in production before and was not rolled back",
+                action="train and promote another one",
+            )
+        release = open_release(find_release(target, turn.project.blobs))
+        check_golden(release, Graph(release.graph, release.schema))
+        current = restore(
+            turn.project.database,
+            target,
+            expected_epoch=current.epoch,
+            alarm=breach["alarm"],
+            reason=turn.cycle.reason,
+            actor=request["actor"] if request else "loop",
+            labels_ever=n_labels,
+            now=turn.now,
+            lease=turn.lease,
+        )
+    sentence = f"Release {current.release[:12]} is in production again (epoch {current.epoch})."
+    return Done({"epoch": current.epoch}, sentence)
