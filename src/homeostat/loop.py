@@ -74,8 +74,8 @@ STEPS: Mapping[str, Callable[[Turn], Done | Waits]] = {
     "restore": step_restore,
     "mirror": step_mirror,
 }
-ORDER = tuple(STEPS)
-FOLLOWING: Mapping[str, str | None] = {**dict(pairwise(ORDER)), "promote": "mirror", "mirror": None}
+ORDER = tuple(step for step in STEPS if step != "restore")
+FOLLOWING: Mapping[str, str | None] = {**dict(pairwise(ORDER)), "restore": "mirror", "mirror": None}
 
 
 # --- turning ------------------------------------------------------------------------------------------------------

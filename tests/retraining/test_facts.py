@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from homeostat.monitoring.drift_checks import append_check
 from homeostat.monitoring.outcome_checks import append_outcome_check
 from homeostat.monitoring.production import stamp_rows
@@ -161,13 +159,13 @@ def test_cooldown_and_budget_count_what_the_loop_began_itself(clinic: Project, c
     assert facts(clinic, champion).started_at == [NOW + timedelta(hours=1), NOW + timedelta(hours=3)]
 
 
-@pytest.mark.parametrize(("hours", "expected"), [(2.0, 2.0), (-2.0, 0.0)])
-def test_the_schedule_counts_from_the_last_cycle_or_the_promotion_if_that_is_later(
-    clinic: Project, champion: Promotion, hours: float, expected: float
+def test_the_moments_of_trainings_are_those_of_cycles_and_of_the_promotion(
+    clinic: Project, champion: Promotion
 ) -> None:
-    began(clinic, "hand", hours=hours)
+    began(clinic, "hand", hours=2)
+    began(clinic, "rollback", hours=3)
 
-    assert watch(clinic, champion).last_trained_at == NOW + timedelta(hours=expected)
+    assert watch(clinic, champion).trained_at == [NOW, NOW + timedelta(hours=2)]
 
 
 def test_a_watch_is_shown_its_own_newest_check_and_the_newest_that_fired(clinic: Project, champion: Promotion) -> None:

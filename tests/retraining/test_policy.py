@@ -113,6 +113,40 @@ def test_the_sentence_of_missing_judges_has_what_there_is_and_what_is_needed() -
     )
 
 
+def test_while_a_release_is_on_probation_nothing_is_trained() -> None:
+    found = asked(replace(READY, probation="release 3f2a is on probation: 420 of 1000 rows answered"))
+
+    assert found.sentence == (
+        "Waiting: 3 of 8 features drifted, but release 3f2a is on probation: 420 of 1000 rows answered."
+    )
+
+
+def test_after_an_attempt_in_vain_the_cooldown_is_longer_and_says_so() -> None:
+    found = asked(replace(begun(ago(minutes=90)), n_in_vain=1))
+
+    assert found.sentence.endswith("the cooldown lasts until 12:30:00, longer after 1 in vain.")
+
+
+def test_a_cooldown_that_ends_on_another_day_says_which() -> None:
+    found = asked(replace(begun(ago(hours=1)), n_in_vain=9))
+
+    assert "the cooldown lasts until 2026-03-02 11:00:00" in found.sentence
+
+
+def test_a_budget_of_none_never_trains_by_itself() -> None:
+    assert decide([DRIFT], READY, RetrainingSettings(max_per_day=0)).action == "wait"
+
+
+def test_a_retraining_of_a_clock_that_was_ahead_does_not_block_the_next() -> None:
+    assert asked(begun(NOW + timedelta(days=365))).action == "retrain"
+
+
+def test_a_clock_that_was_set_back_cannot_use_the_budget_twice() -> None:
+    ahead = [NOW + timedelta(hours=hour) for hour in (2, 4, 6, 8)]
+
+    assert asked(begun(*ahead)).action == "wait"
+
+
 # --- any facts ----------------------------------------------------------------------------------------------------
 
 

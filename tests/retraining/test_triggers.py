@@ -1,5 +1,6 @@
 """What asks for a retraining: a window above the boundary, a moment of the schedule that has passed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeostat.errors import SettingsInvalid
-from homeostat.records import Json, Proposal
-from homeostat.retraining.triggers import TRIGGERS, Drift, Schedule, Trigger, Watch, propose
+from homeostat.records import Change, Json, Proposal
+from homeostat.retraining.triggers import TRIGGERS, Concept, Drift, NewLabels, Schedule, Trigger, Watch, propose
 from homeostat.settings import MonitoringSettings, RetrainingSettings
 from tests.conformance.trigger import TriggerConformance
 
@@ -174,3 +175,78 @@ def test_all_that_call_are_heard_drift_first() -> None:
 
 def test_where_nothing_calls_there_is_no_proposal() -> None:
     assert propose(watch_of(), MonitoringSettings(), DAILY) == []
+
+
+# --- outcomes and new labels --------------------------------------------------------------------------------------
+
+CHANGED = Change("concept", 812, 2, confirmed=True, sentence="61 of 100 answers wrong since about row 812.")
+
+
+class TestConcept(TriggerConformance):
+    @pytest.fixture
+    def trigger(self) -> Trigger:
+        return Concept()
+
+    @pytest.fixture
+    def calling(self) -> Watch:
+        return replace(watch_of(), change=CHANGED)
+
+    @pytest.fixture(params=["none", "data"])
+    def quiet(self, request: pytest.FixtureRequest) -> Watch:
+        return replace(watch_of(), change=replace(CHANGED, kind=request.param))
+
+
+class TestNewLabels(TriggerConformance):
+    @pytest.fixture
+    def trigger(self) -> Trigger:
+        return NewLabels()
+
+    @pytest.fixture
+    def calling(self) -> Watch:
+        return replace(watch_of(), n_new_labels=500)
+
+    @pytest.fixture
+    def quiet(self) -> Watch:
+        return replace(watch_of(), n_new_labels=499)
+
+    @pytest.fixture
+    def retraining(self) -> RetrainingSettings:
+        return RetrainingSettings(new_labels=500)
+
+
+def test_without_the_setting_new_labels_ask_for_nothing() -> None:
+    many = replace(watch_of(), n_new_labels=1_000_000)
+
+    assert NewLabels().propose(many, BOOK, RetrainingSettings()) is None
+
+
+def test_outcomes_are_named_before_the_drift_that_they_come_with() -> None:
+    both = replace(watch_of(0.5), change=CHANGED)
+
+    assert [proposal.trigger for proposal in propose(both, BOOK, RetrainingSettings())] == ["concept", "drift"]
+
+
+# --- clocks that lie ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(-30, 40), max_size=40))
+def test_whatever_the_clock_does_a_moment_of_the_schedule_is_trained_for_once(jumps_h: list[int]) -> None:
+    now, trained, slots = NOW, [NOW], []
+    for jump in jumps_h:
+        now += timedelta(hours=jump)
+        if schedule(replace(watch_of(now=now), trained_at=trained)) is not None:
+            trained.append(now)
+            slots.append((now - timedelta(hours=3)).date())
+
+    assert len(slots) == len(set(slots))
+
+
+def test_a_training_of_a_clock_that_was_a_year_ahead_does_not_silence_the_schedule() -> None:
+    ahead = NOW + timedelta(days=365)
+
+    assert schedule(replace(watch_of(), trained_at=[ahead])) is not None
+
+
+def test_a_clock_that_stands_still_makes_no_schedule_due() -> None:
+    assert schedule(watch_of(trained=NOW, now=NOW)) is None
