@@ -1,14 +1,14 @@
 """Who is in production: the registered releases and the append-only promotion log.
 
-Not here: whether a challenger deserves it (`deployment.gate`), or loading it (`deployment.serving`). Production is what
-the last line of the log says, and nothing else.
+Not here: whether a challenger deserves it (`deployment.gate`), why a release must go (`monitoring.bake`), or loading
+one (`deployment.serving`). Production is what the last line of the log says, and nothing else.
 """
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from homeostat.errors import PromotionConflict, ReleaseMissing, StateError
@@ -16,7 +16,7 @@ from homeostat.records import Criterion, GateResult, Json, Promotion
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
 from homeostat.store.leases import Lease, require_lease
-from homeostat.store.tables import promotions, releases
+from homeostat.store.tables import barred, promotions, releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,24 +151,15 @@ def promote(
         )
     try:
         with database.write("promote") as connection:
-            if lease is not None:
-                require_lease(connection, lease)
-            resolve_release(connection, release)
-            current = current_promotion(connection)
-            epoch = current.epoch if current else 0
-            if epoch != expected_epoch:
-                raise conflict(expected_epoch, epoch)
-            promotion = Promotion(epoch + 1, release, current.release if current else None, now, actor, reason)
-            connection.execute(
-                insert(promotions).values(
-                    epoch=promotion.epoch,
-                    release=release,
-                    previous=promotion.previous,
-                    decided_at=now,
-                    actor=actor,
-                    reason=reason,
-                    gate=json.dumps(gate_to_json(gate)),
-                )
+            promotion = append_promotion(
+                connection,
+                release,
+                gate,
+                expected_epoch=expected_epoch,
+                actor=actor,
+                reason=reason,
+                now=now,
+                lease=lease,
             )
             payload = {"release": release, "previous": promotion.previous, "epoch": promotion.epoch}
             append_event(connection, "promoted", {**payload, "actor": actor, "reason": reason}, now=now)
@@ -177,12 +168,143 @@ def promote(
     return promotion
 
 
+def append_promotion(
+    connection: Connection,
+    release: str,
+    gate: GateResult,
+    *,
+    expected_epoch: int,
+    actor: str,
+    reason: str,
+    now: datetime,
+    lease: Lease | None,
+) -> Promotion:
+    """Append to the promotion log in the caller's transaction, which IntegrityError ends if another was faster.
+
+    Whoever was barred and comes back has passed the gate again: the bar is lifted.
+    """
+    if lease is not None:
+        require_lease(connection, lease)
+    resolve_release(connection, release)
+    current = require_epoch(connection, expected_epoch)
+    promotion = Promotion(expected_epoch + 1, release, current.release if current else None, now, actor, reason)
+    verdict = json.dumps(gate_to_json(gate))
+    values = {"epoch": promotion.epoch, "release": release, "previous": promotion.previous, "decided_at": now}
+    connection.execute(insert(promotions).values(**values, actor=actor, reason=reason, gate=verdict))
+    connection.execute(delete(barred).where(barred.c.release == release))
+    return promotion
+
+
+def require_epoch(connection: Connection, expected: int) -> Promotion | None:
+    """Return the last line of the promotion log if its epoch is as expected (0: no line), else raise."""
+    current = current_promotion(connection)
+    epoch = current.epoch if current else 0
+    if epoch != expected:
+        raise conflict(expected, epoch)
+    return current
+
+
 def conflict(expected: int, found: int) -> PromotionConflict:
     """Return the three-part error for a lost race."""
     return PromotionConflict(
         problem=f"production has moved to epoch {found} meanwhile",
         expected=f"epoch {expected}, against which the release was judged",
         action="judge it again against the release that is in production now",
+    )
+
+
+# --- going back ---------------------------------------------------------------------------------------------------
+
+
+def last_good(connection: Connection) -> str | None:
+    """Return the release that the log goes back to: the newest earlier one that is neither in production nor barred.
+
+    None if nothing is left.
+    """
+    current = current_promotion(connection)
+    if current is None:
+        return None
+    gone = select(barred.c.release)
+    earlier = select(promotions.c.release).where(
+        promotions.c.release != current.release, promotions.c.release.not_in(gone)
+    )
+    found: str | None = connection.scalar(earlier.order_by(promotions.c.epoch.desc()).limit(1))
+    return found
+
+
+def is_barred(connection: Connection, digest: str, *, labels_ever: int) -> bool:
+    """Return whether a release was rolled back and no label has arrived since; `labels_ever` counts all of them."""
+    labels_then = connection.scalar(select(barred.c.labels).where(barred.c.release == digest))
+    return labels_then is not None and labels_ever <= labels_then
+
+
+def restore(
+    database: Database,
+    release: str,
+    *,
+    expected_epoch: int,
+    alarm: str,
+    reason: str,
+    actor: str,
+    labels_ever: int,
+    now: datetime,
+    lease: Lease | None = None,
+) -> Promotion:
+    """Put an earlier release back into production and bar the one that was there, in one transaction.
+
+    Parameters
+    ----------
+    release
+        The last good one.
+    expected_epoch
+        The epoch of the release that must go.
+    alarm, reason
+        What has spoken against it, by name and in a sentence.
+    labels_ever
+        How many labels have ever arrived: new ones lift the bar.
+    lease
+        What the caller acts under; None where no loop can act.
+
+    Raises
+    ------
+    LeaseHeld
+        Another loop took the lease meanwhile.
+    StateError
+        The release is not the last good one.
+    PromotionConflict
+        The log has moved on since.
+    """
+    gate = GateResult((Criterion("rollback", passed=True, sentence=reason, figures={"alarm": alarm}),))
+    try:
+        with database.write("restore") as connection:
+            require_epoch(connection, expected_epoch)
+            if release != last_good(connection):
+                raise not_last_good(release)
+            promotion = append_promotion(
+                connection,
+                release,
+                gate,
+                expected_epoch=expected_epoch,
+                actor=actor,
+                reason=reason,
+                now=now,
+                lease=lease,
+            )
+            bar = {"release": promotion.previous, "at": now, "labels": labels_ever, "reason": reason}
+            connection.execute(insert(barred).values(**bar))
+            payload = {"release": release, "previous": promotion.previous, "epoch": promotion.epoch, "alarm": alarm}
+            append_event(connection, "rolled_back", {**payload, "reason": reason, "barred": True}, now=now)
+    except IntegrityError as error:
+        raise conflict(expected_epoch, expected_epoch + 1) from error
+    return promotion
+
+
+def not_last_good(release: str) -> StateError:
+    """Return the three-part error for a release that production does not go back to."""
+    return StateError(
+        problem=f"production cannot go back to release {release[:12]}",
+        expected="the newest earlier release that was not rolled back itself",
+        action="see `homeostat history`, or promote the release through the gate",
     )
 
 
