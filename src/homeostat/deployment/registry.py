@@ -290,6 +290,8 @@ def restore(
                 now=now,
                 lease=lease,
             )
+            # It may have been barred before, promoted again once new labels had come, and go again.
+            connection.execute(delete(barred).where(barred.c.release == promotion.previous))
             bar = {"release": promotion.previous, "at": now, "labels": labels_ever, "reason": reason}
             connection.execute(insert(barred).values(**bar))
             payload = {"release": release, "previous": promotion.previous, "epoch": promotion.epoch, "alarm": alarm}
@@ -321,24 +323,3 @@ def gate_to_json(gate: GateResult) -> Json:
 def gate_from_json(data: Json) -> GateResult:
     """Return the verdict that `gate_to_json` wrote."""
     return GateResult(tuple(Criterion(c["name"], c["passed"], c["sentence"], c["figures"]) for c in data["criteria"]))
-
-
-def last_good(connection: Connection) -> str | None:  # noqa: ARG001  joined later
-    """Return the newest earlier release that was not rolled back."""
-    return None
-
-
-def restore(  # joined later
-    database: Database,
-    release: str,
-    *,
-    expected_epoch: int,
-    alarm: str,
-    reason: str,
-    actor: str,
-    labels_ever: int,
-    now: datetime,
-    lease: Lease,
-) -> Promotion:
-    """Return nothing yet."""
-    raise NotImplementedError
