@@ -10,10 +10,20 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from homeostat.errors import ArtifactCorrupt
 from homeostat.records import Json
 from homeostat.store.database import Database
-from homeostat.store.events import GENESIS, Event, append_event, find_break, latest_event, read_events
-from homeostat.store.tables import events
+from homeostat.store.events import (
+    GENESIS,
+    Event,
+    append_event,
+    chain_digest,
+    find_break,
+    find_breaks,
+    latest_event,
+    read_events,
+)
+from homeostat.store.tables import event_head, events
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -141,16 +151,103 @@ def test_a_line_from_elsewhere_is_found(database: Database, seq: int) -> None:
         fill(connection, [("a", {}, NOW)] * 3)
         connection.execute(insert(events).values(values))
 
-        assert find_break(connection) == (1 if seq == 0 else 4)
+        assert find_break(connection) == seq
 
 
-def test_lines_that_are_cut_off_at_the_end_leave_a_shorter_whole_chain(database: Database) -> None:
+def sentences(connection: Connection) -> list[str]:
+    return [finding.sentence for finding in find_breaks(connection)]
+
+
+@few
+@given(log=logs, data=st.data())
+def test_lines_that_are_cut_off_at_the_end_are_found_also_after_more_were_appended(
+    shared: Database, log: list[tuple[str, Json, datetime]], data: st.DataObject
+) -> None:
+    with undone(shared) as connection:
+        fill(connection, log)
+        first = data.draw(st.integers(1, len(log)))
+        connection.execute(delete(events).where(events.c.seq >= first))
+        found = find_breaks(connection)
+
+        assert [(finding.line, "cut off" in finding.sentence) for finding in found] == [(first, True)]
+        assert append_event(connection, "b", {}, now=NOW).seq == len(log) + 1
+        assert [finding.line for finding in find_breaks(connection)] == [first]
+
+
+def test_a_line_that_is_forged_with_a_right_digest_is_found_by_the_next_one(database: Database) -> None:
     with database.write() as connection:
         fill(connection, [("a", {}, NOW)] * 3)
-        connection.execute(delete(events).where(events.c.seq == 3))
+        previous = connection.scalar(select(events.c.previous).where(events.c.seq == 2))
+        forged = {"payload": '{"x": 1}', "digest": chain_digest(2, NOW, "a", '{"x": 1}', str(previous))}
+        connection.execute(update(events).where(events.c.seq == 2).values(forged))
 
-        assert find_break(connection) is None
-        assert append_event(connection, "b", {}, now=NOW).seq == 3
+        assert sentences(connection) == [
+            "line 3 was not written after the line before: one of them is not the one that stood there"
+        ]
+
+
+def test_a_forged_last_line_is_found_by_the_record_of_it(database: Database) -> None:
+    with database.write() as connection:
+        fill(connection, [("a", {}, NOW)] * 2)
+        previous = connection.scalar(select(events.c.previous).where(events.c.seq == 2))
+        forged = {"payload": "[]", "digest": chain_digest(2, NOW, "a", "[]", str(previous))}
+        connection.execute(update(events).where(events.c.seq == 2).values(forged))
+
+        assert sentences(connection) == ["line 2 was put in the place of another"]
+
+
+def test_a_line_that_is_added_with_a_right_digest_is_found(database: Database) -> None:
+    with database.write() as connection:
+        last = fill(connection, [("a", {}, NOW)] * 2)[-1]
+        values = {"seq": 3, "at": NOW, "kind": "k", "payload": "{}", "previous": last.digest}
+        digest = chain_digest(3, NOW, "k", "{}", last.digest)
+        connection.execute(insert(events).values(**values, digest=digest))
+
+        assert sentences(connection) == ["line 3 was added by something else than Homeostat"]
+        assert append_event(connection, "b", {}, now=NOW).seq == 4
+
+
+def test_every_fault_is_told_and_neighbours_as_one(database: Database) -> None:
+    with database.write() as connection:
+        fill(connection, [("a", {}, NOW)] * 9)
+        connection.execute(update(events).where(events.c.seq.in_([2, 3])).values(kind="b"))
+        connection.execute(delete(events).where(events.c.seq.in_([5, 6, 9])))
+
+        assert sentences(connection) == [
+            "lines 2 to 3 were edited, or moved from another place",
+            "lines 5 to 6 were removed",
+            "line 9 was cut off at the end",
+        ]
+
+
+def test_a_number_beyond_all_others_is_found_at_once(database: Database) -> None:
+    with database.write() as connection:
+        fill(connection, [("a", {}, NOW)] * 2)
+        renumber(connection, 2, 2**31 - 1)
+
+        assert [finding.line for finding in find_breaks(connection)] == [2, 2**31 - 1, 3]
+
+
+def test_the_loss_of_the_record_of_the_last_line_is_found(database: Database) -> None:
+    with database.write() as connection:
+        fill(connection, [("a", {}, NOW)] * 2)
+        connection.execute(delete(event_head))
+
+        assert sentences(connection) == ["the record of the last line was removed; now line 2 is the last"]
+
+
+def test_an_empty_log_is_whole(database: Database) -> None:
+    with database.read() as connection:
+        assert find_breaks(connection) == []
+
+
+def test_a_line_that_is_no_json_any_more_is_an_error_that_names_it(database: Database) -> None:
+    with database.write() as connection:
+        fill(connection, [("a", {}, NOW)] * 2)
+        connection.execute(update(events).where(events.c.seq == 2).values(payload="{"))
+
+        with pytest.raises(ArtifactCorrupt, match="line 2 of the event log is no JSON"):
+            list(read_events(connection))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -7,15 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, inspect, select
+from sqlalchemy import create_engine, delete, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
 from homeostat.monitoring.production import count_labels_ever, last_stamped, read_rows, stamp_rows
 from homeostat.monitoring.retention import Periods, clear_expired
 from homeostat.records import Feature, Target
 from homeostat.store.database import Database
+from homeostat.store.events import find_breaks, find_head
 from homeostat.store.keys import create_key, list_keys
-from homeostat.store.tables import SCHEMA_VERSION, metadata, predictions, versions
+from homeostat.store.tables import SCHEMA_VERSION, events, metadata, predictions, versions
 from homeostat.validation.schema import freeze_schema
 from tests.production_log import NOW, answer, label, own_lease
 
@@ -31,9 +32,10 @@ CREATE INDEX predictions_watched ON predictions (epoch, observed_seq) WHERE epoc
 INSERT INTO predictions VALUES (1, 'old-1', 0, 'a', '{"Age": 50.0}', 0.5, '0', 1, 1);
 INSERT INTO predictions VALUES (2, 'old-2', 0, 'a', '{"Age": 51.0}', 0.5, '0', NULL, NULL);
 INSERT INTO labels VALUES ('old-1', '1', 0, 'test');
+INSERT INTO events VALUES (1, 0, 'promoted', '{}', '', '');
 INSERT INTO schema_versions VALUES (1, 0);
 """
-ADDED_SINCE = {"retention", "answers", "keys"}
+ADDED_SINCE = {"retention", "answers", "keys", "event_head"}
 SCHEMA = freeze_schema([Feature("Age", "numeric")], Target("Outcome", 0, 1))
 SHORT = Periods(timedelta(days=1), timedelta(days=1), timedelta(days=1))
 
@@ -90,3 +92,11 @@ def test_keys_are_made_in_an_old_database(old: Database) -> None:
 
     with old.read() as connection:
         assert [key.name for key in list_keys(connection)] == ["test"]
+
+
+def test_the_last_line_of_an_old_log_is_noted_so_that_a_cut_is_found(old: Database) -> None:
+    with old.write() as connection:
+        assert find_head(connection) is not None
+        connection.execute(delete(events))
+
+        assert [finding.sentence for finding in find_breaks(connection)] == ["line 1 was cut off at the end"]

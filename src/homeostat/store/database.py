@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection  # all of the pool are in use
 
 from homeostat.errors import DatabaseTooNew
+from homeostat.store.events import FIRST_WITH_HEAD, keep_head
 from homeostat.store.failpoints import failpoint
 from homeostat.store.tables import SCHEMA_VERSION, metadata, versions
 from homeostat.store.turns import TurnRefused, hold_turn
@@ -114,6 +115,8 @@ class Database:
                 metadata.create_all(connection)
                 for index in chain.from_iterable(table.indexes for table in metadata.tables.values()):
                     index.create(connection, checkfirst=True)
+                if (found or 0) < FIRST_WITH_HEAD:
+                    keep_head(connection)
                 if (connection.scalar(select(func.max(versions.c.version))) or 0) < SCHEMA_VERSION:
                     connection.execute(insert(versions).values(version=SCHEMA_VERSION, applied_at=datetime.now(UTC)))
 

@@ -287,3 +287,12 @@ events = Table(
 )
 # The log is long, and most questions are about few of its lines: the newest of a kind, the alerts of a watch.
 Index("events_by_kind", events.c.kind, events.c.seq)
+
+# One line: the last line of the log, written with it. A log that was cut off at its end is shorter than this says.
+event_head = Table(
+    "event_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+)
