@@ -78,10 +78,10 @@ def write_project(folder: Path, *, n_rows: int = 200, settings: str = SETTINGS) 
     return folder
 
 
-def put_in_production(project: Project) -> Promotion:
-    """Train on the clinic's table without a search, and promote what comes out."""
+def register_another(project: Project, *, penalty: float = 1.0) -> str:
+    """Train on the clinic's table without a search, register what comes out, and return its digest."""
     snapshot = take_snapshot(project, champion=None, reload_files=True, change_point=None)
-    packed = pack(project, snapshot, FOUND, code={}, provenance={})
+    packed = pack(project, snapshot, FOUND | {"parameters": {"C": penalty}}, code={}, provenance={})
     with project.database.write() as connection:
         register_release(
             connection,
@@ -92,10 +92,14 @@ def put_in_production(project: Project) -> Promotion:
             run_id=None,
             now=NOW,
         )
+    return str(packed["release"])
+
+
+def put_in_production(project: Project, *, penalty: float = 1.0) -> Promotion:
+    """Train on the clinic's table without a search, and promote what comes out."""
+    release = register_another(project, penalty=penalty)
+    with project.database.read() as connection:
         current = current_promotion(connection)
+    verdict = GateResult((Criterion("test", passed=True, sentence="let in by a test", figures={}),))
     epoch = current.epoch if current else 0
-    release, verdict = (
-        packed["release"],
-        GateResult((Criterion("test", passed=True, sentence="let in by a test", figures={}),)),
-    )
     return promote(project.database, release, gate=verdict, expected_epoch=epoch, actor="t", reason="t", now=NOW)
