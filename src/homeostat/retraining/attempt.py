@@ -11,18 +11,22 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat.errors import HomeostatError, TrainingFailed, error_from_json, error_to_json
+from homeostat.errors import HomeostatError, StorageFailed, TrainingFailed, error_from_json, error_to_json
 from homeostat.project import Project, open_project
 from homeostat.records import Json
+from homeostat.store.blobs import STORAGE_ERRORS
+from homeostat.store.failpoints import failpoint
 
 # The libraries whose version can change a model's bytes.
 LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "scikit-learn")
@@ -40,6 +44,8 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
     ------
     HomeostatError
         What the child raised on purpose.
+    StorageFailed
+        The child met a disk or a database that fails.
     TrainingFailed
         The child ended in any other way.
     """
@@ -82,6 +88,12 @@ def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Jso
         lines = complaints.strip().splitlines() or ["it said nothing"]
         # The exception's own line, if there is one: what follows it may be a hint or an address.
         last = next((line for line in reversed(lines) if EXCEPTION_LINE.match(line)), lines[-1])
+        if exit_code == os.EX_IOERR:
+            raise StorageFailed(
+                problem=f"the {part} process met a disk or a database that fails: {last}",
+                expected="a disk with room that keeps what it is given",
+                action="free or mend it; the step is tried again",
+            )
         raise TrainingFailed(
             problem=f"the {part} process ended with code {exit_code}: {last}",
             expected="a finished process",
@@ -188,17 +200,34 @@ def end_with_parent(parent: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one part in this process: PART PROJECT PARENT, the request on standard input."""
+    """Run one part in this process: PART PROJECT PARENT, the request on standard input; return the exit code.
+
+    EX_IOERR: the disk or the database failed, and perhaps not even an answer could be written.
+    """
     part, folder, parent = arguments
     end_with_parent(int(parent))
     os.nice(NICENESS)
-    request: dict[str, Any] = json.load(sys.stdin)
     try:
-        with open_project(Path(folder)) as project:
+        return answer_request(part, Path(folder), json.load(sys.stdin))
+    except (OSError, SQLAlchemyError) as error:
+        if isinstance(error, OSError) and error.errno not in STORAGE_ERRORS:
+            raise
+        with suppress(OSError):  # there may be no room for that either
+            traceback.print_exc()
+        return os.EX_IOERR
+
+
+def answer_request(part: str, folder: Path, request: Json) -> int:
+    """Run one part, print its answer, or the error that it raised on purpose, and return the exit code."""
+    try:
+        with open_project(folder) as project:
             answer = PARTS[part](project, request)
     except HomeostatError as error:
         answer = {"error": error_to_json(error)}
+    failpoint("answer.before")
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    sys.stdout.flush()  # here, where a full disk can still be told
+    failpoint("answer.after")
     return 1 if "error" in answer else 0
 
 
