@@ -156,7 +156,7 @@ def write_page(path: Path, text: str) -> None:
     try:
         if target.exists() and not target.is_file():
             raise IsADirectoryError(errno.EISDIR, "it is no file")
-        write_durably(temporary, text.encode())
+        write_durably(temporary, text.encode(), place="page.write")
         temporary.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -117,7 +117,7 @@ def write_project(path: Path, text: str) -> None:
     schema_of(parse_settings(tomllib.loads(text)))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".incomplete")
-    write_durably(temporary, text.encode())
+    write_durably(temporary, text.encode(), place="settings_file.write")
     temporary.rename(path)
 
 

@@ -5,14 +5,13 @@ Not here: what the files mean, or whether their bytes are right (`deployment.art
 
 import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from homeostat.errors import StorageFailed
 from homeostat.store.failpoints import failpoint
+from homeostat.store.scratch import scratch_folder
 
 # The disk is full or broken: nothing is wrong with what was to be written.
 STORAGE_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -39,23 +38,17 @@ class FolderBlobs:
     def publish(self, kind: str, digest: str, files: Mapping[str, bytes]) -> Path:
         """Write to a temporary folder, sync each file and the folder, rename it into place, sync the parent.
 
-        A reader sees nothing or everything: rename is atomic on one volume, and the bytes are on disk before it.
+        A reader sees nothing or everything: rename is atomic on one volume, and the bytes are on disk before it. What
+        killed writers have left of the same kind is removed.
+
+        Raises
+        ------
+        StorageFailed
+            The disk is full or broken.
         """
-        home = self.root / kind
-        home.mkdir(parents=True, exist_ok=True)
-        target = home / digest
-        if target.is_dir():
-            return target
-        temporary = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=home))
         try:
-            for name, content in files.items():
-                write_durably(temporary / name, content)
-            temporary.chmod(0o755)
-            sync_folder(temporary)
-            failpoint(f"{kind}.before_rename")
-            rename_once(temporary, target)
-            sync_folder(home)
-            failpoint(f"{kind}.after_rename")
+            with scratch_folder(self.root / kind) as temporary:
+                return publish_folder(temporary, self.root / kind / digest, files)
         except OSError as error:
             if error.errno not in STORAGE_ERRORS:
                 raise
@@ -64,9 +57,6 @@ class FolderBlobs:
                 expected="a disk with room that keeps what it is given",
                 action="free or mend the disk; what was under way goes on from there",
             ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return target
 
     def folder(self, kind: str, digest: str) -> Path | None:
         """Return the folder of a stored artifact, None if there is none."""
@@ -74,8 +64,25 @@ class FolderBlobs:
         return path if path.is_dir() else None
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write `content` and return once the disk has it."""
+def publish_folder(temporary: Path, target: Path, files: Mapping[str, bytes]) -> Path:
+    """Fill a temporary folder, put it in place, and return its place; one that is there already stays."""
+    kind = target.parent.name
+    if not target.is_dir():
+        for name, content in files.items():
+            write_durably(temporary / name, content, place=f"{kind}.write")
+        temporary.chmod(0o755)
+        sync_folder(temporary)
+        failpoint(f"{kind}.before_rename")
+        rename_once(temporary, target)
+        failpoint(f"{kind}.after_rename")
+    # Also of a folder that is there: whoever put it there may have been killed before this.
+    sync_folder(target.parent)
+    return target
+
+
+def write_durably(path: Path, content: bytes, *, place: str) -> None:
+    """Write `content` and return once the disk has it; `place` is the failpoint before it."""
+    failpoint(place, tear=lambda: path.write_bytes(content[: len(content) // 2]))
     with path.open("wb") as file:
         file.write(content)
         file.flush()

@@ -17,6 +17,8 @@ from typing import Any
 from sqlalchemy import make_url
 
 from homeostat.records import Json
+from homeostat.store.failpoints import durable
+from homeostat.store.scratch import scratch_folder
 
 # Set before MLflow is imported: it reports usage to its makers otherwise.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -47,13 +49,15 @@ def create_store(url: str) -> None:
     """
     location = make_url(url)
     path = Path(location.database or "")
-    if location.get_backend_name() != "sqlite" or path.exists():
+    if location.get_backend_name() != "sqlite":
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".incomplete-", dir=path.parent) as scratch:
-        whole = Path(scratch) / path.name
+    # Also beside a store that is there: who made it may have been killed before its folder was gone.
+    with scratch_folder(path.parent) as scratch:
+        if path.exists():
+            return
+        whole = scratch / path.name
         MlflowClient(tracking_uri=f"sqlite:///{whole}").search_experiments(max_results=1)
-        with suppress(FileExistsError):  # somebody else was faster
+        with durable("mlflow_store"), suppress(FileExistsError):  # somebody else was faster
             os.link(whole, path)
 
 
@@ -80,11 +84,14 @@ def record_run(
         if run.info.status == "FINISHED":
             return str(run.info.run_id)
         # Only one loop records at a time: this is what a killed one has left.
-        client.set_terminated(run.info.run_id, "KILLED")
-    run = client.create_run(experiment, run_name=f"release {release[:12]}", tags={**tags, DIGEST_TAG: release})
+        with durable("mlflow_killed"):
+            client.set_terminated(run.info.run_id, "KILLED")
+    with durable("mlflow_run"):
+        run = client.create_run(experiment, run_name=f"release {release[:12]}", tags={**tags, DIGEST_TAG: release})
     run_id = str(run.info.run_id)
     log_release(client, run_id, folder)
-    client.set_terminated(run_id, "FINISHED")
+    with durable("mlflow_end"):
+        client.set_terminated(run_id, "FINISHED")
     return run_id
 
 
@@ -98,15 +105,19 @@ def log_release(client: MlflowClient, run_id: str, folder: Path) -> None:
     now = int(time.time() * 1000)
     figures = [Metric(name, value, now, 0) for name, value in flatten_metrics(metrics).items()]
     params = [Param(name, str(value)) for name, value in parameters.items()]
-    client.log_batch(run_id, metrics=figures, params=params, tags=[RunTag("homeostat.sentence", metrics["sentence"])])
+    with durable("mlflow_figures"):
+        tags = [RunTag("homeostat.sentence", metrics["sentence"])]
+        client.log_batch(run_id, metrics=figures, params=params, tags=tags)
     with tempfile.TemporaryDirectory() as scratch:
         from homeostat.training.curves import draw_curves  # noqa: PLC0415  drawing takes a second to import
 
         for name, figure in draw_curves(metrics).items():
             path = Path(scratch) / f"{name}.png"
             figure.savefig(path, dpi=110)
-            client.log_artifact(run_id, str(path), "curves")
-    client.log_artifacts(run_id, str(folder), "release")
+            with durable("mlflow_curves"):
+                client.log_artifact(run_id, str(path), "curves")
+    with durable("mlflow_files"):
+        client.log_artifacts(run_id, str(folder), "release")
 
 
 def flatten_metrics(metrics: Json) -> dict[str, float]:
@@ -127,7 +138,8 @@ def ensure_experiment(client: MlflowClient, project: str, artifacts: Path) -> st
     if found is not None:
         return str(found.experiment_id)
     artifacts.mkdir(parents=True, exist_ok=True)
-    return str(client.create_experiment(project, artifact_location=artifacts.as_uri()))
+    with durable("mlflow_experiment"):
+        return str(client.create_experiment(project, artifact_location=artifacts.as_uri()))
 
 
 def mirror_production(client: MlflowClient, *, project: str, release: str, run_id: str) -> str:
@@ -135,13 +147,18 @@ def mirror_production(client: MlflowClient, *, project: str, release: str, run_i
     try:
         client.get_registered_model(project)
     except MlflowException:
-        client.create_registered_model(project)
+        with durable("mlflow_model"):
+            client.create_registered_model(project)
     versions: list[Any] = list(client.search_model_versions(f"name = '{project}'"))
     known = [version for version in versions if version.run_id == run_id]
     source = f"{client.get_run(run_id).info.artifact_uri}/release"
-    version = known[0] if known else client.create_model_version(project, source, run_id, tags={DIGEST_TAG: release})
-    client.set_registered_model_alias(project, ALIAS, version.version)
-    return str(version.version)
+    if not known:
+        with durable("mlflow_version"):
+            known = [client.create_model_version(project, source, run_id, tags={DIGEST_TAG: release})]
+    version = str(known[0].version)
+    with durable("mlflow_alias"):
+        client.set_registered_model_alias(project, ALIAS, version)
+    return version
 
 
 def list_runs(client: MlflowClient, project: str) -> list[Run]:

@@ -142,7 +142,7 @@ async def keep(sent: Outcomes, worker: Worker, thread: ThreadPoolExecutor) -> An
 def write(sent: Outcomes, project: Project) -> tuple[Answered, Sequence[LabelOutcome]]:
     """Write outcomes in one transaction; return the answer and what became of each, nothing if it came before."""
     target = project.schema.target
-    with project.database.write("label") as connection:
+    with project.database.write("label_request") as connection:
         earlier = find_answer(connection, sent.claim) if sent.claim else None
         if earlier is not None:
             return earlier._replace(headers={**earlier.headers, **REPLAYED}), ()
