@@ -158,6 +158,45 @@ def test_a_window_waits_until_all_of_it_has_had_its_time(database: Database) -> 
     assert (before, windows(database)) == ([], [(1, 50), (51, 100)])
 
 
+def test_a_window_that_has_all_its_outcomes_is_judged_before_its_time(database: Database) -> None:
+    ids = answer(database, [0.5] * 50, days_old=0)
+    label(database, ids[1:], [1] * 49, days_old=0)
+    judge(database)
+    before = windows(database)
+    label(database, ids[:1], [1], days_old=0)
+
+    judge(database)
+
+    assert (before, windows(database)) == ([], [(1, 50)])
+
+
+def test_a_window_that_has_all_its_outcomes_waits_for_those_before_it(database: Database) -> None:
+    answer(database, [0.5] * 50, days_old=0)
+    label(database, answer(database, [0.5] * 50, days_old=0), [1] * 50, days_old=0)
+
+    judge(database)
+    before = windows(database)
+    judge(database, now=NOW + DAY)
+
+    assert (before, windows(database)) == ([], [(1, 50), (51, 100)])
+
+
+def test_outcomes_judged_early_leave_the_tests_where_outcomes_judged_in_time_would(
+    database: Database, tmp_path: Path
+) -> None:
+    probabilities, outcomes = draw(100, turned=True)
+    with Database(f"sqlite:///{tmp_path / 'in_time.db'}") as in_time:
+        label(in_time, answer(in_time, probabilities, days_old=0), outcomes, days_old=0)
+        judge(in_time, now=NOW + 2 * DAY)
+        expected = state(in_time)
+    ids = answer(database, probabilities, days_old=0)
+    for start in (0, 50):
+        label(database, ids[start : start + 50], outcomes[start : start + 50], days_old=0)
+        judge(database)
+
+    assert state(database) == expected
+
+
 def test_a_backlog_is_taken_in_pieces_and_the_rest_is_known_to_wait(database: Database) -> None:
     answer(database, [0.5] * (2 * WINDOWS_PER_CALL + 6))
     promotion, lease = Promotion(1, RELEASE, None, NOW, "test", "why"), own_lease(database)
@@ -209,7 +248,7 @@ def test_a_clock_that_jumps_judges_no_window_twice_and_stops_nothing(database: D
 
 @pytest.mark.parametrize("maturity_s", [1e300, float("inf")])
 def test_outcomes_that_are_awaited_for_ever_are_never_judged(database: Database, maturity_s: float) -> None:
-    produce(database, 50)
+    label(database, answer(database, [0.5] * 50)[1:], [1] * 49)
     promotion = Promotion(1, RELEASE, None, NOW, "test", "why")
     endless = SETTINGS.model_copy(update={"maturity_s": maturity_s})
 

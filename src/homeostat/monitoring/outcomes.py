@@ -1,4 +1,4 @@
-"""Judging what came of the predictions: each window once, as soon as all of it has had the time to get its outcomes.
+"""Judging what came of the predictions: each window once, as soon as all its outcomes are there or have had their time.
 
 Not here: the tests (`monitoring.concept`), the figures (`monitoring.performance`), or what is shown of them
 (`monitoring.outcome_checks`). An outcome that comes after its window was judged counts for no test: if positives
@@ -114,11 +114,24 @@ def outcomes_wait(database: Database, promotion: Promotion, settings: Monitoring
 def next_judged_window(
     connection: Connection, promotion: Promotion, settings: MonitoringSettings, *, now: datetime
 ) -> tuple[int, int] | None:
-    """Return the first and last observed number of the next window to judge, None if none is old enough."""
+    """Return the first and last observed number of the next window to judge, None if it must wait for its outcomes.
+
+    One that has them all need not wait until it is old enough: the same rows would be judged then.
+    """
     done = last_judged(connection, epoch=promotion.epoch)
     window = window_after(connection, epoch=promotion.epoch, done=done, n_rows=settings.window)
     age = timedelta(seconds=min(settings.maturity_s, LONGEST.total_seconds()))
-    return window if window is not None and is_mature(connection, *window, age, now=now) else None
+    if window is None:
+        return None
+    return window if is_complete(connection, *window) or is_mature(connection, *window, age, now=now) else None
+
+
+def is_complete(connection: Connection, first: int, last: int) -> bool:
+    """Return whether every prediction of a window has its outcome: the first without one ends the search."""
+    joined = predictions.outerjoin(labels, labels.c.prediction == predictions.c.id)
+    awaited = select(predictions.c.seq).select_from(joined)
+    awaited = awaited.where(predictions.c.observed_seq.between(first, last), labels.c.prediction.is_(None))
+    return not connection.scalar(select(exists(awaited)))
 
 
 def is_mature(connection: Connection, first: int, last: int, age: timedelta, *, now: datetime) -> bool:
