@@ -15,7 +15,7 @@ from homeostat.records import Json
 from homeostat.retraining.cycles import Cycle, list_cycles
 
 FOLLOW_S = 0.5
-STEP_WORDS = "snapshot, search, fit, track, gate, promote, mirror"
+STEP_WORDS = "snapshot, search, fit, track, gate, shadow, approve, promote, mirror"
 
 
 @click.command("train")
@@ -26,7 +26,7 @@ STEP_WORDS = "snapshot, search, fit, track, gate, promote, mirror"
 def train_command(context: click.Context, reason: str, folder: Path, *, as_json: bool) -> None:
     """Run the loop's own steps once: snapshot, search, fit, track, gate, promote.
 
-    Ends with code 1 if the gate refuses the challenger.
+    Ends with code 1 if the gate refuses the challenger; one that waits for approval is no refusal.
     """
     done: list[Json] = []
     with open_project(folder) as project:
@@ -39,7 +39,7 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
                 console.print(advance.sentence, markup=False)
     if as_json:
         print_json({"outcome": done[-1]["outcome"], "steps": [step["sentence"] for step in done]})
-    context.exit(0 if done[-1]["outcome"] == "promoted" else 1)
+    context.exit(0 if done[-1]["outcome"] in {"promoted", "held"} else 1)
 
 
 def turn(project: Project) -> Iterator[Advance]:
