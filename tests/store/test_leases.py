@@ -114,6 +114,44 @@ def test_the_lease_of_another_machine_is_taken_over_only_when_it_has_run_out(dat
     assert take_lease(database, now=LATER) == Lease("loop", this_process(), 8)
 
 
+@pytest.mark.parametrize("ahead", [LIFETIME + timedelta(hours=1), timedelta(days=1), timedelta(days=366)])
+def test_the_lease_of_a_holder_whose_clock_was_ahead_ends_a_lifetime_after_somebody_asks(
+    database: Database, ahead: timedelta
+) -> None:
+    held_elsewhere(database, expires_at=NOW + ahead)
+    with pytest.raises(LeaseHeld, match="until 12:01:00 UTC"):
+        take_lease(database, now=NOW)
+
+    assert take_lease(database, now=LATER) == Lease("loop", this_process(), 8)
+
+
+def test_a_holder_whose_clock_is_ahead_keeps_its_lease_as_long_as_it_renews_it(database: Database) -> None:
+    ahead = timedelta(days=1)
+    lease = take_lease(database, now=NOW + ahead, holder="elsewhere:1")
+    for second in range(0, 300, 30):
+        with pytest.raises(LeaseHeld):
+            take_lease(database, now=NOW + timedelta(seconds=second))
+
+        assert take_lease(database, now=NOW + ahead + timedelta(seconds=second), holder="elsewhere:1") == lease
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=366), timedelta(days=-1), timedelta(0)])
+def test_a_holder_keeps_its_lease_whatever_its_own_clock_does(database: Database, jump: timedelta) -> None:
+    lease = take_lease(database, now=NOW)
+
+    assert take_lease(database, now=NOW + jump) == lease
+    write_as(database, lease)
+
+
+def test_a_clock_that_was_turned_back_keeps_nobody_out_for_longer_than_a_lifetime(database: Database) -> None:
+    take_lease(database, now=NOW, holder="elsewhere:1")
+    yesterday = NOW - timedelta(days=1)
+    with pytest.raises(LeaseHeld):
+        take_lease(database, now=yesterday)
+
+    assert take_lease(database, now=yesterday + LIFETIME).fence == 2
+
+
 def test_a_holder_writes_as_long_as_nobody_has_taken_its_lease(database: Database) -> None:
     write_as(database, take_lease(database, now=NOW))
 

@@ -34,8 +34,8 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def take_lease(database: Database, *, name: str = LOOP, now: datetime) -> Lease:
-    """Take the lease, or take it again if this process holds it.
+def take_lease(database: Database, *, name: str = LOOP, now: datetime, holder: str | None = None) -> Lease:
+    """Take the lease, or take it again if `holder`, this process by default, holds it.
 
     A lease is free if it has run out, or if its holder was a process of this machine that is gone.
 
@@ -44,23 +44,33 @@ def take_lease(database: Database, *, name: str = LOOP, now: datetime) -> Lease:
     LeaseHeld
         Another process holds it.
     """
-    holder = this_process()
+    holder = this_process() if holder is None else holder
     with database.write("take_lease") as connection:
         row = connection.execute(select(leases).where(leases.c.name == name)).first()
-        in_force = row is not None and row.holder not in {holder, NOBODY} and row.expires_at > now
-        if row is not None and in_force and not is_gone(row.holder):
-            raise LeaseHeld(
-                problem=f"the loop of this project is run by {row.holder} until {row.expires_at:%H:%M:%S} UTC",
-                expected="one loop at a time",
-                action="let that one work, stop it, or wait until its lease runs out",
-            )
+        refused = row is not None and is_in_force(row.holder, row.expires_at, asker=holder, now=now)
         fence = 1 if row is None else row.fence + (row.holder != holder)
         values = {"holder": holder, "fence": fence, "expires_at": now + LIFETIME}
         if row is None:
             connection.execute(insert(leases).values(name=name, **values))
-        else:
+        elif not refused:
             connection.execute(update(leases).where(leases.c.name == name).values(**values))
+        elif row.expires_at > now + LIFETIME:
+            # By a clock that is ahead of this one: a holder that lives renews it, and the lease of one that does not
+            # must not stand for a year. So it lasts as long as one that was taken at this moment.
+            connection.execute(update(leases).where(leases.c.name == name).values(expires_at=now + LIFETIME))
+    if row is not None and refused:
+        raise LeaseHeld(
+            problem=f"the loop of this project is run by {row.holder} until "
+            f"{min(row.expires_at, now + LIFETIME):%H:%M:%S} UTC",
+            expected="one loop at a time",
+            action="let that one work, stop it, or wait until its lease runs out",
+        )
     return Lease(name, holder, fence)
+
+
+def is_in_force(holder: str, expires_at: datetime, *, asker: str, now: datetime) -> bool:
+    """Return whether a lease keeps `asker` out."""
+    return holder not in {asker, NOBODY} and expires_at > now and not is_gone(holder)
 
 
 def find_lease(connection: Connection, *, name: str = LOOP) -> Lease | None:
