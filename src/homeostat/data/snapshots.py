@@ -15,9 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
-from homeostat.data.columns import join_columns, texts
+from homeostat.data.columns import join_columns, take_rows, texts
 from homeostat.errors import ArtifactCorrupt, DataInsufficient, ReleaseMissing, SettingsInvalid
-from homeostat.records import Columns, Json, LabelledRows, Schema, Side, Snapshot, Texts
+from homeostat.records import Columns, Json, LabelledRows, Mask, Schema, Side, Snapshot, Texts
 from homeostat.store.blobs import BlobStore
 
 KIND = "snapshots"
@@ -77,14 +77,16 @@ def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows
     for row, (row_id, origin) in enumerate(zip(ids.tolist(), origins.tolist(), strict=True)):
         keep[row] = origin == FILE or row_id not in seen
         seen.add(row_id)
-    return LabelledRows(
-        ids[keep],
-        {name: array[keep] for name, array in columns.items()},
-        np.concatenate([part.labels for part in parts])[keep],
-        np.concatenate([part.sides for part in parts])[keep],
-        origins[keep],
-        np.concatenate([part.seqs for part in parts])[keep],
-    )
+    labels = np.concatenate([part.labels for part in parts])
+    sides = np.concatenate([part.sides for part in parts])
+    seqs = np.concatenate([part.seqs for part in parts])
+    return take_labelled(LabelledRows(ids, columns, labels, sides, origins, seqs), keep)
+
+
+def take_labelled(rows: LabelledRows, chosen: Mask) -> LabelledRows:
+    """Return the chosen rows, a mask of shape (n_rows,)."""
+    heads = (rows.labels[chosen], rows.sides[chosen], rows.origins[chosen], rows.seqs[chosen])
+    return LabelledRows(rows.ids[chosen], take_rows(rows.columns, chosen), *heads)
 
 
 def digest_content(rows: LabelledRows, baseline: Columns, schema: Schema) -> str:

@@ -65,12 +65,22 @@ class LightGbm:
         }
 
     def fit(
-        self, design: NDArray[np.float32], labels: NDArray[np.int8], *, parameters: Json, seed: int
+        self,
+        design: NDArray[np.float32],
+        labels: NDArray[np.int8],
+        *,
+        parameters: Json,
+        seed: int,
+        weights: Floats | None = None,
     ) -> "BoostedTrees":
         """Return the fitted trees."""
+        if weights is not None:
+            # LightGBM counts rows without weight too where it asks for enough rows in a leaf.
+            counted = weights > 0
+            design, labels, weights = design[counted], labels[counted], weights[counted]
         rounds = parameters["num_iterations"]
         settings = {**FIXED, **{k: v for k, v in parameters.items() if k != "num_iterations"}, "seed": seed}
-        data = lightgbm.Dataset(design, labels)
+        data = lightgbm.Dataset(design, labels, weight=weights)
         # Without keep_training_booster the model is written as text and read again: a sixth of the time of a fit.
         return BoostedTrees(lightgbm.train(settings, data, num_boost_round=rounds, keep_training_booster=True))
 

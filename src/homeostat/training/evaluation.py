@@ -22,10 +22,10 @@ TAILS = (2.5, 97.5)
 Labels = NDArray[np.int8]
 
 
-def auc(labels: Labels, scores: Floats) -> float:
-    """Return the area under the ROC curve, ties counting half; labels and scores of shape (n_rows,)."""
-    weights = np.ones((1, len(labels)))
-    return float(weighted_auc(labels, scores, weights)[0])
+def auc(labels: Labels, scores: Floats, weights: Floats | None = None) -> float:
+    """Return the area under the ROC curve, ties counting half; all of shape (n_rows,), without weights all alike."""
+    counted = np.ones(len(labels)) if weights is None else weights
+    return float(weighted_auc(labels, scores, counted[np.newaxis])[0])
 
 
 def weighted_auc(labels: Labels, scores: Floats, weights: Floats) -> Floats:
@@ -65,7 +65,7 @@ def interval(value: float, replicates: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def estimate_auc(labels: Labels, scores: Floats, *, seed: int) -> Estimate:
+def estimate_auc(labels: Labels, scores: Floats, *, seed: int, weights: Floats | None = None) -> Estimate:
     """Return the AUC with its interval.
 
     Parameters
@@ -77,23 +77,26 @@ def estimate_auc(labels: Labels, scores: Floats, *, seed: int) -> Estimate:
         repeats, and each bootstrap replicate draws the same rows in every repeat.
     seed
         The same seed draws the same rows: two models are then compared on the same replicates.
+    weights
+        What each row counts, shape (n_rows,); None counts all alike.
     """
-    repeats = np.atleast_2d(scores)
-    value = float(np.mean([auc(labels, one) for one in repeats]))
+    repeats, counted = np.atleast_2d(scores), np.ones(len(labels)) if weights is None else weights
+    value = float(np.mean([auc(labels, one, counted) for one in repeats]))
     blocks = [
-        np.mean([weighted_auc(labels, one, weights) for one in repeats], axis=0)
-        for weights in replicate_weights(labels, seed)
+        np.mean([weighted_auc(labels, one, drawn * counted) for one in repeats], axis=0)
+        for drawn in replicate_weights(labels, seed)
     ]
     return interval(value, np.concatenate(blocks))
 
 
-def compare_auc(labels: Labels, ours: Floats, theirs: Floats, *, seed: int) -> Estimate:
+def compare_auc(labels: Labels, ours: Floats, theirs: Floats, *, seed: int, weights: Floats | None = None) -> Estimate:
     """Return AUC(ours) - AUC(theirs) on the same rows with its paired interval; shapes as in `estimate_auc`."""
     pairs = list(zip(np.atleast_2d(ours), np.atleast_2d(theirs), strict=True))
-    value = float(np.mean([auc(labels, a) - auc(labels, b) for a, b in pairs]))
+    counted = np.ones(len(labels)) if weights is None else weights
+    value = float(np.mean([auc(labels, a, counted) - auc(labels, b, counted) for a, b in pairs]))
     blocks = [
-        np.mean([weighted_auc(labels, a, weights) - weighted_auc(labels, b, weights) for a, b in pairs], axis=0)
-        for weights in replicate_weights(labels, seed)
+        np.mean([weighted_auc(labels, a, drawn) - weighted_auc(labels, b, drawn) for a, b in pairs], axis=0)
+        for drawn in (weights * counted for weights in replicate_weights(labels, seed))
     ]
     return interval(value, np.concatenate(blocks))
 

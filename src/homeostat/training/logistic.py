@@ -29,16 +29,42 @@ class Logistic:
         return {"C": trial.suggest_float("C", 1e-3, 10.0, log=True)}
 
     def fit(
-        self, design: NDArray[np.float32], labels: NDArray[np.int8], *, parameters: Json, seed: int
+        self,
+        design: NDArray[np.float32],
+        labels: NDArray[np.int8],
+        *,
+        parameters: Json,
+        seed: int,
+        weights: Floats | None = None,
     ) -> "LinearModel":
         """Return the fitted coefficients; a constant column has scale 1 and so weight 0."""
-        mean = design.mean(axis=0, dtype=np.float64).astype(np.float32)
-        scale = design.std(axis=0, dtype=np.float64).astype(np.float32)
-        scale[scale == 0] = 1
+        mean, scale = standardise(design) if weights is None else standardise_weighted(design, weights)
         model = LogisticRegression(C=parameters.get("C", 1.0), max_iter=5_000, random_state=seed)
-        model.fit((design.astype(np.float64) - mean) / scale, labels)
-        weights = np.asarray(model.coef_[0], dtype=np.float32)
-        return LinearModel(mean, scale, weights, float(np.float32(model.intercept_[0])))
+        model.fit((design.astype(np.float64) - mean) / scale, labels, sample_weight=weights)
+        found = np.asarray(model.coef_[0], dtype=np.float32)
+        return LinearModel(mean, scale, found, float(np.float32(model.intercept_[0])))
+
+
+def standardise(design: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation of each column, each of shape (n_design,), 1 where it is constant."""
+    mean = design.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = design.std(axis=0, dtype=np.float64).astype(np.float32)
+    scale[scale == 0] = 1
+    return mean, scale
+
+
+def standardise_weighted(
+    design: NDArray[np.float32], weights: Floats
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the same of rows that count differently; those without weight are not there."""
+    counted, values = weights > 0, design.astype(np.float64)
+    mean = np.average(values, axis=0, weights=weights)
+    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    scale = np.asarray(np.sqrt(variance), dtype=np.float32)
+    # A weighted mean of equal numbers is not always that number.
+    scale[np.ptp(design[counted], axis=0) == 0] = 1
+    scale[scale == 0] = 1
+    return np.asarray(mean, dtype=np.float32), scale
 
 
 @dataclass(frozen=True, slots=True)

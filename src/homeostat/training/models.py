@@ -53,8 +53,20 @@ class ModelFamily(Protocol):
         """Return the parameters of one search trial."""
         ...
 
-    def fit(self, design: NDArray[np.float32], labels: NDArray[np.int8], *, parameters: Json, seed: int) -> FittedModel:
-        """Return the model fitted to a design matrix (n_rows, n_design) without NaN; the same input, the same model."""
+    def fit(
+        self,
+        design: NDArray[np.float32],
+        labels: NDArray[np.int8],
+        *,
+        parameters: Json,
+        seed: int,
+        weights: Floats | None = None,
+    ) -> FittedModel:
+        """Return the model fitted to a design matrix (n_rows, n_design) without NaN; the same input, the same model.
+
+        `weights`, shape (n_rows,), says what each row counts: 2 as much as the row twice, 0 as if it were not there.
+        None counts all alike.
+        """
         ...
 
 
