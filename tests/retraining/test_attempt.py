@@ -22,7 +22,8 @@ from homeostat.retraining.training_data import take_snapshot
 from tests.retraining.clinic import FOUND
 
 PART = "homeostat.retraining.attempt"
-FIT = {"search": FOUND, "cycle": 1, "trigger": "hand"}
+SEARCHES = [{"recipe": {"name": "union", "since": None, "half_life": None}, "found": FOUND}]
+FIT = {"searches": SEARCHES, "change": None, "cycle": 1, "trigger": "hand"}
 
 
 def children() -> list[int]:
@@ -193,4 +194,4 @@ def test_the_code_version_names_every_library_that_can_change_a_model() -> None:
 
 
 def test_the_parts_are_those_that_the_loop_asks_for() -> None:
-    assert list(PARTS) == ["prepare", "search", "fit", "track", "mirror"]
+    assert list(PARTS) == ["prepare", "snapshot", "search", "fit", "track", "mirror"]

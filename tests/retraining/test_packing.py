@@ -82,6 +82,10 @@ def test_the_lineage_says_what_it_was_made_of(clinic: Project, snapshot: Snapsho
         "parameters": {"C": 1.0},
         "fixed": {},
         "settings": clinic.settings.training.model_dump(mode="json"),
+        "monitoring": {"seasons": "none"},
+        "recipe": {"name": "union", "since": None, "half_life": None},
+        "change": None,
+        "candidates": [],
         "code": {"homeostat": "0"},
     }
 

@@ -1,4 +1,4 @@
-"""One training attempt, each part in a process of its own: search, fit and pack, track, mirror.
+"""One training attempt, each part in a process of its own: snapshot, search, fit and pack, track, mirror.
 
 Not here: when an attempt is made or what follows (`homeostat.loop`). A training that dies or hogs memory takes nothing
 with it, and the loop never imports what trains. The child reads one JSON object, and prints one as its last line.
@@ -104,24 +104,35 @@ def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Jso
     return answer
 
 
+def snapshot_part(project: Project, request: Json) -> Json:
+    """Freeze the training set of a cycle."""
+    from homeostat.retraining.training_data import freeze_training_set  # noqa: PLC0415  only the child reads tables
+
+    now = datetime.fromisoformat(request["now"])
+    return freeze_training_set(project, reload_files=request["reload_files"], now=now)
+
+
 def search_part(project: Project, request: Json) -> Json:
-    """Search for the best configuration on a snapshot."""
+    """Search for the best configuration on the rows of a snapshot that a recipe takes."""
     from homeostat.data.snapshots import load_snapshot  # noqa: PLC0415  only the child trains
+    from homeostat.training.recipes import recipe_from_json  # noqa: PLC0415  as above
     from homeostat.training.train import search, select_training  # noqa: PLC0415  as above
 
     snapshot = load_snapshot(request["snapshot"], schema=project.schema, blobs=project.blobs)
-    rows = select_training(snapshot.rows, project.settings.training)
+    rows = select_training(snapshot.rows, project.settings.training, recipe_from_json(request["recipe"]))
     return search(rows, project.schema, project.settings.training)
 
 
 def fit_part(project: Project, request: Json) -> Json:
-    """Fit the winning configuration, evaluate its graph and pack the release."""
+    """Fit the winner of each search, and pack the best of them as a release."""
     from homeostat.data.snapshots import load_snapshot  # noqa: PLC0415  only the child trains
-    from homeostat.retraining.packing import pack  # noqa: PLC0415  as above
+    from homeostat.retraining.candidates import pack_best  # noqa: PLC0415  as above
 
     snapshot = load_snapshot(request["snapshot"], schema=project.schema, blobs=project.blobs)
     provenance = {"created_at": datetime.now(UTC).isoformat(), "cycle": request["cycle"], "trigger": request["trigger"]}
-    return pack(project, snapshot, request["search"], code=code_version(), provenance=provenance)
+    code = code_version()
+    searches, change = request["searches"], request["change"]
+    return pack_best(project, snapshot, searches, change=change, code=code, provenance=provenance)
 
 
 def prepare_part(project: Project, request: Json) -> Json:  # noqa: ARG001  one signature for all parts
@@ -172,6 +183,7 @@ def lacks_store(project: Project) -> bool:
 
 PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
     "prepare": prepare_part,
+    "snapshot": snapshot_part,
     "search": search_part,
     "fit": fit_part,
     "track": track_part,

@@ -3,16 +3,15 @@
 Not here: what a training set holds (`retraining.training_data`), or the child processes (`retraining.attempt`).
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from homeostat.deployment.registry import current_promotion, register_release
 from homeostat.errors import HomeostatError, LeaseHeld
-from homeostat.monitoring.drift_checks import date_change
 from homeostat.monitoring.production import stamp_rows
 from homeostat.records import Json
 from homeostat.retraining.attempt import lacks_store, run_part
 from homeostat.retraining.cycles import HAND
-from homeostat.retraining.training_data import take_snapshot
 from homeostat.retraining.turn import Done, Turn
 from homeostat.store.events import append_event
 from homeostat.store.leases import require_lease
@@ -22,34 +21,62 @@ def step_snapshot(turn: Turn) -> Done:
     """Freeze D_old u labelled D_production."""
     with turn.project.database.read() as connection:
         champion = current_promotion(connection)
-        epoch = champion.epoch if champion else 0
-        moved = date_change(connection, epoch=epoch, rule=turn.project.settings.monitoring.trigger)
     if champion is not None:
         # Only stamped rows are read, and a training by hand can come before any loop has seen one.
-        stamp_rows(turn.project.database, lease=turn.lease, epoch=epoch)
-    hand = turn.cycle.trigger == HAND
-    snapshot = take_snapshot(turn.project, champion=champion, reload_files=hand, change_point=moved)
-    lineage = snapshot.lineage
-    rows = ", ".join(f"{n} {side}" for side, n in lineage["rows"].items() if n)
-    record = {"snapshot": snapshot.digest, "rows": lineage["rows"], "labels_seen": lineage["labels_seen"]}
-    return Done(record, f"Snapshot {snapshot.digest[:12]}: {rows} rows.")
+        stamp_rows(turn.project.database, lease=turn.lease, epoch=champion.epoch)
+    request = {"now": turn.now.isoformat(), "reload_files": turn.cycle.trigger == HAND}
+    frozen = turn.run_part("snapshot", request)
+    return Done(frozen, describe_snapshot(frozen))
+
+
+def describe_snapshot(frozen: Json) -> str:
+    """Return in words what a training set holds and what stays out of it."""
+    rows = ", ".join(f"{n} {side}" for side, n in frozen["rows"].items() if n)
+    change = frozen["change"] or {}
+    told = f" {change['sentence']}" if change.get("sentence") and change["kind"] != "none" else ""
+    return f"Snapshot {frozen['snapshot'][:12]}: {rows} rows.{told}"
 
 
 def step_search(turn: Turn) -> Done:
-    """Find the best configuration; before a first training, MLflow's store is built beside it."""
+    """Find the best configuration of each recipe; before a first training, MLflow's store is built beside it."""
+    frozen = turn.recall("snapshot")
     with ThreadPoolExecutor(max_workers=1) as aside:
         if lacks_store(turn.project):
             # What goes wrong with it is told by the step that needs it.
             aside.submit(run_part, "prepare", turn.project, {}, while_waiting=lambda: None)
-        found = turn.run_part("search", {"snapshot": turn.recall("snapshot")["snapshot"]})
-    return Done(found, str(found["sentence"]))
+        searches = [
+            {"recipe": recipe, "found": turn.run_part("search", {"snapshot": frozen["snapshot"], "recipe": recipe})}
+            for recipe in frozen["recipes"]
+        ]
+    sentence = describe_searches(searches)
+    return Done({"sentence": sentence, "searches": searches}, sentence)
+
+
+def describe_searches(searches: Sequence[Json]) -> str:
+    """Return in words what the searches have found; the name of a recipe only where there are several."""
+    if len(searches) == 1:
+        return str(searches[0]["found"]["sentence"])
+    return " ".join(f"Recipe {one['recipe']['name']!r}: {one['found']['sentence']}" for one in searches)
 
 
 def step_fit(turn: Turn) -> Done:
-    """Fit it, evaluate its graph, pack the release."""
-    request = {"snapshot": turn.recall("snapshot")["snapshot"], "search": turn.recall("search")}
-    packed = turn.run_part("fit", request)
-    return Done(packed, f"Release {packed['release'][:12]}: packed.")
+    """Fit what was found, and pack the best of the candidates."""
+    frozen = turn.recall("snapshot")
+    change = frozen["change"] and {name: frozen["change"][name] for name in ("kind", "since")}
+    searches = turn.recall("search")["searches"]
+    packed = turn.run_part("fit", {"snapshot": frozen["snapshot"], "searches": searches, "change": change})
+    return Done(packed, f"Release {packed['release'][:12]}: packed{describe_choice(packed)}.")
+
+
+def describe_choice(fitted: Json) -> str:
+    """Return in words which of several candidates was chosen, and by what; nothing if there was only one."""
+    told = fitted["candidates"]
+    if len(told) < 2:  # noqa: PLR2004  nothing to choose from
+        return ""
+    if told[0]["log_loss"] is None:
+        return f", trained by the recipe {fitted['recipe']!r}: too few recent rows to choose"
+    losses = ", ".join(f"{one['recipe']} {one['log_loss']:.3f}" for one in told)
+    return f", trained by the recipe {fitted['recipe']!r}: log loss on {told[0]['n_choosing']} recent rows {losses}"
 
 
 def step_track(turn: Turn) -> Done:

@@ -1,24 +1,29 @@
-"""From a search's winner to a packed release: fit, evaluate the graph, choose golden rows, profile, pack.
+"""From a fitted model to a packed release: evaluate the graph, choose golden rows, profile, pack.
 
-Not here: the format of a release (`deployment.artifacts`). Every figure in a release is computed by its graph.
+Not here: which candidate it is (`retraining.candidates`), or the format of a release (`deployment.artifacts`). Every
+figure in a release is computed by its graph.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from homeostat.data.columns import take_rows
-from homeostat.data.snapshots import identify_rows
+from homeostat.data.snapshots import identify_rows, take_labelled
 from homeostat.deployment.artifacts import HELD_OUT, OUT_OF_FOLD, pack_release
 from homeostat.errors import TrainingFailed
 from homeostat.monitoring.seasons import window_effects
 from homeostat.project import Project
-from homeostat.records import Floats, Json, Snapshot
+from homeostat.records import Floats, Json, LabelledRows, Mask, Recipe, Snapshot
+from homeostat.settings import MonitoringSettings
 from homeostat.training.boosting import FIXED
 from homeostat.training.evaluation import evaluate
 from homeostat.training.golden import golden_rows
 from homeostat.training.graph import split_thresholds
 from homeostat.training.preprocessing import preprocessor_to_json
+from homeostat.training.recipes import UNION
 from homeostat.training.scoring import Graph
 from homeostat.training.train import Trained, fit, select_training
 from homeostat.validation.profiles import build_profile
@@ -30,17 +35,83 @@ MIN_RECENT = 30
 MAX_HELD_OUT = 10_000
 
 
-def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, provenance: Json) -> Json:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a recipe has come to: what its search found, and the model fitted to its rows, `n_training` of them."""
+
+    recipe: Recipe
+    found: Json
+    trained: Trained
+    n_training: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a release was chosen from: the figures of every candidate, and the change in the world behind it.
+
+    `change` holds `kind` and `since`; recent rows choose, and are measured, from there on. None: nothing has changed.
+    """
+
+    candidates: Sequence[Json] = ()
+    change: Json | None = None
+
+    @property
+    def since(self) -> int | None:
+        """Return the observed number of the first row after the change."""
+        return None if self.change is None else self.change["since"]
+
+
+ONLY = Choice()
+
+
+def fit_candidate(project: Project, snapshot: Snapshot, found: Json, recipe: Recipe = UNION) -> Candidate:
+    """Return the winner of a recipe's search, fitted to the recipe's rows."""
+    rows = select_training(snapshot.rows, project.settings.training, recipe)
+    settings, parameters = project.settings.training, found["parameters"]
+    trained = fit(rows, project.schema, settings, family=found["family"], parameters=parameters)
+    return Candidate(recipe, found, trained, len(rows.labels))
+
+
+def pack(
+    project: Project,
+    snapshot: Snapshot,
+    found: Json,
+    *,
+    code: Json,
+    provenance: Json,
+    recipe: Recipe = UNION,
+    choice: Choice = ONLY,
+) -> Json:
     """Fit, evaluate and pack a release; return its digest with the headline figures.
+
+    Parameters
+    ----------
+    project, snapshot
+        The open project, and the training set.
+    found
+        What the search of the recipe has found.
+    code
+        The versions of what computes it.
+    provenance
+        What is kept beside the release and is not part of its digest.
+    recipe, choice
+        Which rows it is trained on, and what it was chosen from.
 
     Raises
     ------
     TrainingFailed
         The graph does not agree with the native model.
     """
-    schema, settings = project.schema, project.settings.training
-    rows = select_training(snapshot.rows, settings)
-    trained = fit(rows, schema, settings, family=found["family"], parameters=found["parameters"])
+    candidate = fit_candidate(project, snapshot, found, recipe)
+    return pack_candidate(project, snapshot, candidate, choice, code=code, provenance=provenance)
+
+
+def pack_candidate(
+    project: Project, snapshot: Snapshot, candidate: Candidate, choice: Choice, *, code: Json, provenance: Json
+) -> Json:
+    """Evaluate a candidate and pack it as a release; see `pack`."""
+    schema, rules, seed = project.schema, project.settings.monitoring, project.settings.training.seed
+    trained = candidate.trained
     inputs = golden_rows(schema, trained.preprocessor, split_thresholds(trained.graph, trained.preprocessor), seed=0)
     graph = Graph(trained.graph, schema)
     parity = float(np.abs(graph.score(inputs) - trained.native_probabilities(inputs, schema)).max())
@@ -51,34 +122,48 @@ def pack(project: Project, snapshot: Snapshot, found: Json, *, code: Json, prove
             action="report this with the versions of onnxruntime and lightgbm; the release was not packed",
         )
     profile = build_profile(snapshot.baseline, schema)
-    metrics = measure(snapshot, trained, found, graph, seed=settings.seed) | {"parity": parity}
-    rules = project.settings.monitoring
+    metrics = measure(snapshot, candidate, graph, since=choice.since, seed=seed) | {"parity": parity}
     # Only on request: nothing tells a season from a file that is sorted by a column, whose windows differ as much.
     if rules.seasons == "baseline":
         usual = window_effects(snapshot.baseline, schema, profile, window=rules.window, alpha=rules.alpha)
         metrics["window_effects"] = dict(usual)
-    held_out = score_held_out(snapshot, graph, seed=settings.seed)
-    lineage = {
-        "snapshot": snapshot.digest,
-        "schema": schema.digest,
-        "family": found["family"],
-        "parameters": found["parameters"],
-        "fixed": FIXED if found["family"] == "lightgbm" else {},
-        "settings": settings.model_dump(mode="json"),
-        "code": code,
-    }
+    held_out = score_held_out(snapshot, graph, seed=seed)
     digest = pack_release(
         graph=trained.graph,
         schema=schema,
         profile=profile,
         golden_inputs=inputs,
         metrics=metrics,
-        lineage=lineage,
-        extra=extra_files(trained, found) | {HELD_OUT: json.dumps({"scores": held_out}).encode()},
+        lineage=describe_origin(project, snapshot, candidate, choice) | {"code": code},
+        extra=extra_files(trained, candidate.found) | {HELD_OUT: json.dumps({"scores": held_out}).encode()},
         provenance=provenance,
         blobs=project.blobs,
     )
-    return {"release": digest, "family": found["family"], "metrics": headline(metrics)}
+    return {"release": digest, "family": candidate.found["family"], "metrics": headline(metrics)}
+
+
+def describe_origin(project: Project, snapshot: Snapshot, candidate: Candidate, choice: Choice) -> Json:
+    """Return what a release was made of, all that is needed to make it again."""
+    found = candidate.found
+    return {
+        "snapshot": snapshot.digest,
+        "schema": project.schema.digest,
+        "family": found["family"],
+        "parameters": found["parameters"],
+        "fixed": FIXED if found["family"] == "lightgbm" else {},
+        "settings": project.settings.training.model_dump(mode="json"),
+        "monitoring": seasonal_settings(project.settings.monitoring),
+        "recipe": asdict(candidate.recipe),
+        "change": choice.change,
+        "candidates": list(choice.candidates),
+    }
+
+
+def seasonal_settings(rules: MonitoringSettings) -> Json:
+    """Return the settings of monitoring that a release depends on."""
+    if rules.seasons == "none":
+        return {"seasons": rules.seasons}
+    return {"seasons": rules.seasons, "window": rules.window, "alpha": rules.alpha}
 
 
 def score_held_out(snapshot: Snapshot, graph: Graph, *, seed: int) -> list[float]:
@@ -107,27 +192,32 @@ def extra_files(trained: Trained, found: Json) -> dict[str, bytes]:
     return {"model.txt": trained.native.encode(), **files}
 
 
-def measure(snapshot: Snapshot, trained: Trained, found: Json, graph: Graph, *, seed: int) -> Json:
+def measure(snapshot: Snapshot, candidate: Candidate, graph: Graph, *, since: int | None, seed: int) -> Json:
     """Return the metrics of a release: out of fold, on the anchor (both classes), on the recent rows if enough."""
+    found, trained, rows = candidate.found, candidate.trained, snapshot.rows
     return {
         "sentence": found["sentence"],
         "cross_validation": evaluate(trained.labels, trained.out_of_fold, seed=seed)
         | {"auc": found["candidates"][found["family"]]["auc"], "baseline_auc": found["candidates"]["logistic"]["auc"]},
-        "anchor": measure_side(snapshot, "anchor", graph, at_least=1, seed=seed),
-        "recent": measure_side(snapshot, "recent", graph, at_least=MIN_RECENT, seed=seed),
+        "anchor": measure_rows(rows, rows.sides == "anchor", graph, at_least=1, seed=seed),
+        "recent": measure_rows(rows, recent_since(rows, since), graph, at_least=MIN_RECENT, seed=seed),
         "importance": trained.importance,
         "calibration": {"slope": trained.calibration.slope, "offset": trained.calibration.offset},
     }
 
 
-def measure_side(snapshot: Snapshot, side: str, graph: Graph, *, at_least: int, seed: int) -> Json | None:
-    """Return the metrics on one side's rows; None if there are fewer than `at_least`, or none of one class."""
-    mask = np.asarray(snapshot.rows.sides == side, dtype=np.bool_)
-    labels = snapshot.rows.labels[mask]
-    if len(labels) < at_least or len(np.unique(labels)) == 1:
+def recent_since(rows: LabelledRows, since: int | None) -> Mask:
+    """Return which rows are kept from all training and not older than a change, shape (n_rows,)."""
+    return np.asarray((rows.sides == "recent") & (rows.seqs >= (since or 0)), dtype=np.bool_)
+
+
+def measure_rows(rows: LabelledRows, chosen: Mask, graph: Graph, *, at_least: int, seed: int) -> Json | None:
+    """Return the metrics on the chosen rows; None if there are fewer than `at_least`, or none of one class."""
+    part = take_labelled(rows, chosen)
+    if len(part.labels) < at_least or len(np.unique(part.labels)) == 1:
         return None
-    scores: Floats = graph.score(take_rows(snapshot.rows.columns, mask)).astype(np.float64)
-    return evaluate(labels, scores, seed=seed)
+    scores: Floats = graph.score(part.columns).astype(np.float64)
+    return evaluate(part.labels, scores, seed=seed)
 
 
 def headline(metrics: Json) -> Json:

@@ -5,7 +5,8 @@ Not here: the statistics of it, or the fit. Every row passes the same rules as a
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,13 @@ from homeostat.data.snapshots import (
 )
 from homeostat.data.sources import Source, as_cells, open_source, text_cells
 from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.registry import current_promotion
 from homeostat.errors import DataInsufficient, SourceUnreadable, TargetInvalid
 from homeostat.monitoring.production import LabelledProduction, count_labels_ever, read_rows, watched_range
 from homeostat.project import Project
 from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
+from homeostat.retraining.regimes import judge_change
+from homeostat.training.recipes import propose_recipes
 from homeostat.validation.checks import check_table, require_columns
 from homeostat.validation.profiles import mask_missing
 
@@ -138,6 +142,26 @@ def take_snapshot(
     baseline = choose_baseline(project, rows, old, champion, change_point)
     lineage = {"sources": [part.lineage for part in parts], "labels_seen": n_labels, "change_point": change_point}
     return create_snapshot(rows, baseline, schema=schema, lineage=lineage, blobs=project.blobs)
+
+
+def freeze_training_set(project: Project, *, reload_files: bool, now: datetime) -> Json:
+    """Store the training set of a cycle, and return what the steps after it need: its name, the change, the recipes."""
+    with project.database.read() as connection:
+        champion = current_promotion(connection)
+        change = None if champion is None else judge_change(connection, project, champion, now=now)
+    since = None if change is None else change.since
+    snapshot = take_snapshot(project, champion=champion, reload_files=reload_files, change_point=since)
+    settings = project.settings
+    recipes = propose_recipes(
+        snapshot.rows, change, half_life=settings.retraining.half_life, folds=settings.training.folds
+    )
+    return {
+        "snapshot": snapshot.digest,
+        "rows": snapshot.lineage["rows"],
+        "labels_seen": snapshot.lineage["labels_seen"],
+        "change": None if change is None else asdict(change),
+        "recipes": [asdict(recipe) for recipe in recipes],
+    }
 
 
 def require_measured(columns: Columns, schema: Schema) -> None:
