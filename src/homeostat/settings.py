@@ -15,6 +15,8 @@ from homeostat.errors import SettingsInvalid
 
 FILE_NAME = "homeostat.toml"
 VARIABLE_PREFIX = "HOMEOSTAT_"
+# Keys whose values no message repeats.
+SECRETS = frozenset({"secret"})
 # How pydantic says it, and how the reader of a TOML file says it.
 WORDS = (
     ("^Input should be ", ""),
@@ -167,7 +169,9 @@ class NotificationSettings(Section):
     """Who is told of events, over HTTP."""
 
     url: str | None = Field(default=None, pattern=r"^https?://", description="Where events are sent.")
-    secret: str | None = Field(default=None, min_length=16, description="Signs what is sent; keep it in the variable.")
+    secret: str | None = Field(
+        default=None, min_length=16, repr=False, description="Signs what is sent; keep it in the variable."
+    )
     kinds: tuple[str, ...] = Field(default=(), description="Kinds of events that are sent; none: every kind.")
 
 
@@ -234,7 +238,7 @@ def describe(path: list[str], kind: str, expected: str, value: object) -> Settin
         return SettingsInvalid(problem=f"{where} is missing", expected="a value", action=f"add it to {FILE_NAME}")
     variable = f"{VARIABLE_PREFIX}{path[0]}__{path[1]}".upper() if len(path) > 1 and path[0] != "features" else ""
     return SettingsInvalid(
-        problem=f"{where} is {value!r}",
+        problem=f"{where} is {'not shown here' if path[-1] in SECRETS else repr(value)}",
         expected=expected,
         action=f"correct it in {FILE_NAME}" + (f", or in {variable} if that is set" if variable else ""),
     )

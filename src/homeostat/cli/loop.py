@@ -14,11 +14,14 @@ import click
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.errors import HomeostatError
 from homeostat.loop import advance, give_back, tick
+from homeostat.notifications.delivery import notifying
 from homeostat.project import Project, open_project
 from homeostat.records import Json
 
 IDLE_S = 1.0
 AFTER_ERROR_S = 10.0
+# How long a command that ends waits for the receiver of notifications.
+TICK_PATIENCE_S, LOOP_PATIENCE_S = 30.0, 3.0
 
 
 @click.command("tick")
@@ -30,7 +33,10 @@ def tick_command(folder: Path, *, as_json: bool) -> None:
     A cycle that was interrupted is completed first.
     """
     sentences: list[Json] = []
-    with open_project(folder) as project:
+    with (
+        open_project(folder) as project,
+        notifying(project.database, project.settings, say=complain, patience_s=TICK_PATIENCE_S),
+    ):
         for done in tick(project):
             sentences.append({"sentence": done.sentence, "outcome": done.outcome})
             if not as_json:
@@ -47,6 +53,11 @@ def loop_command(folder: Path) -> None:
         run_loop(project)
 
 
+def complain(sentence: str) -> None:
+    """Print a line about what goes on beside the work."""
+    click.echo(f"{datetime.now(UTC):%H:%M:%S} {sentence}", err=True)
+
+
 def run_loop(project: Project, *, keep_going: Callable[[], bool] = lambda: True) -> None:
     """Advance until a signal, or until `keep_going` says no; print one line for whatever is no repetition.
 
@@ -54,6 +65,12 @@ def run_loop(project: Project, *, keep_going: Callable[[], bool] = lambda: True)
     """
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
+    with notifying(project.database, project.settings, say=complain, patience_s=LOOP_PATIENCE_S):
+        advance_for_ever(project, keep_going)
+
+
+def advance_for_ever(project: Project, keep_going: Callable[[], bool]) -> None:
+    """Advance until `keep_going` says no or a signal ends it; then give the lease back."""
     said = ""
     try:
         while keep_going():

@@ -1,0 +1,1 @@
+"""Telling a receiver over HTTP what the event log holds."""
