@@ -19,9 +19,10 @@ from homeostat.errors import LeaseHeld
 from homeostat.monitoring.concept import advance_concept, begin_concept, concept_to_bytes
 from homeostat.monitoring.entries import label_to_text
 from homeostat.monitoring.outcome_checks import last_judged, newest_outcome_checks
-from homeostat.monitoring.outcomes import judge_outcomes, outcomes_wait
+from homeostat.monitoring.outcomes import find_hearing, judge_outcomes, outcomes_wait
 from homeostat.monitoring.performance import measure_performance
 from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
+from homeostat.monitoring.sources import Hearing
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.records import (
     Alert,
@@ -95,9 +96,16 @@ def answer(
     return ids
 
 
-def label(database: Database, ids: Sequence[str], outcomes: Sequence[int] | Labels, *, days_old: float = 1) -> None:
+def label(
+    database: Database,
+    ids: Sequence[str],
+    outcomes: Sequence[int] | Labels,
+    *,
+    days_old: float = 1,
+    source: str = "test",
+) -> None:
     values: list[Label] = ["yes" if outcome else "no" for outcome in outcomes]
-    rest: dict[str, Any] = {"received_at": NOW - days_old * DAY, "source": "test"}
+    rest: dict[str, Any] = {"received_at": NOW - days_old * DAY, "source": source}
     lines = [{"prediction": i, "label": label_to_text(v), **rest} for i, v in zip(ids, values, strict=True)]
     with database.write() as connection:
         connection.execute(insert(labels), lines)
@@ -128,6 +136,13 @@ def windows(database: Database, *, epoch: int = 1) -> list[tuple[int, int]]:
 def state(database: Database) -> tuple[int, bytes] | None:
     with database.read() as connection:
         return find_state(connection, epoch=1, kind="concept")
+
+
+def hearing(database: Database) -> Hearing:
+    with database.read() as connection:
+        found = find_hearing(connection, epoch=1)
+    assert found is not None
+    return found
 
 
 def events(database: Database, kind: str) -> list[Json]:
@@ -426,6 +441,49 @@ def test_the_alert_of_the_residuals_says_in_which_way_outcomes_differ(database: 
     assert alerts["residual"].sentence.startswith("outcomes are positive more often than predicted: ")
 
 
+def label_by_three(database: Database, n_rows: int, *, turned: Sequence[str] = (), seed: int = 0) -> None:
+    """Answer rows whose outcomes three sources send in turn; some of these send the opposite."""
+    probabilities, outcomes = draw(n_rows, seed=seed)
+    ids = answer(database, probabilities)
+    for place, source in enumerate("abc"):
+        sent = outcomes[place::3] ^ (source in turned)
+        label(database, ids[place::3], sent.astype(np.int8), source=source)
+
+
+def test_one_source_that_contradicts_the_others_is_named_once(database: Database) -> None:
+    label_by_three(database, 300)
+    quiet = judge(database)
+    label_by_three(database, 600, turned="b", seed=1)
+
+    alerts = [alert for alert in judge(database) if alert.kind == "source"]
+    label_by_three(database, 100, turned="b", seed=2)
+
+    assert (quiet, [alert.subject for alert in alerts], judge(database)) == ([], ["b"], [])
+    assert "only the outcomes of this source contradict the release, since about row " in alerts[0].sentence
+    assert [event["subject"] for event in events(database, "alert") if event["kind"] == "source"] == ["b"]
+
+
+def test_a_change_that_all_sources_see_names_none_of_them(database: Database) -> None:
+    label_by_three(database, 600, turned="abc")
+
+    assert sorted(alert.kind for alert in judge(database)) == ["residual", "risk"]
+
+
+def test_a_single_source_is_never_named_whatever_it_sends(database: Database) -> None:
+    produce(database, 600, turned=True)
+
+    assert "source" not in {alert.kind for alert in judge(database)}
+
+
+def test_outcomes_of_rows_that_the_release_before_answered_speak_for_no_source(database: Database) -> None:
+    label(database, answer(database, [0.0] * 20, release=BEFORE), [1] * 20, source="before")
+    label(database, answer(database, [0.5] * 30), [1] * 30, source="after")
+
+    judge(database)
+
+    assert [(name, source.last) for name, source in hearing(database).sources.items()] == [("after", 50)]
+
+
 def test_the_first_outcomes_to_arrive_being_the_positive_ones_raises_no_alert(database: Database) -> None:
     probabilities, outcomes = draw(500)
     ids = np.array(answer(database, probabilities, days_old=0))
@@ -449,7 +507,8 @@ def test_the_state_is_that_of_all_judged_outcomes_at_once(database: Database) ->
     held_out = release_of().out_of_fold
     assert held_out is not None
     begun = begin_concept(held_out.probabilities, held_out.labels)
-    assert state(database) == (100, concept_to_bytes(advance_concept(begun, probabilities[:100], outcomes[:100])))
+    expected = advance_concept(begun, probabilities[:100], outcomes[:100])
+    assert concept_to_bytes(hearing(database).everyone.concept) == concept_to_bytes(expected)
 
 
 def test_a_state_of_another_version_is_begun_anew(database: Database) -> None:

@@ -94,6 +94,11 @@ def begin_concept(probabilities: Floats, labels: Labels) -> Concept:
     tau = upper_bound(n_wrong, len(labels)) + RISK_SLACK
     middle = float(np.median(probabilities))
     reference = ConceptReference(len(labels), tau, middle, residual_bounds(probabilities, labels, middle=middle))
+    return begin_with(reference)
+
+
+def begin_with(reference: ConceptReference) -> Concept:
+    """Return both tests before their first row."""
     return Concept(reference, 0, 0, 0, 0.0, np.zeros(N_RISK + N_RESIDUAL), np.ones(2))
 
 
@@ -195,10 +200,22 @@ def alarm_at(alpha: float) -> float:
     return 2 / alpha
 
 
+def current_values(concept: Concept) -> Floats:
+    """Return the e-values of risk and residual now, shape (2,): below 1 the outcomes rather speak for the release."""
+    return mean_wealth(concept.wealth) + set_aside(concept.n_rows)
+
+
+def is_reached(concept: Concept, needed: float, *, risk_counts: bool = True) -> bool:
+    """Return whether one of the tests has ever reached a threshold; without `risk_counts`, whether the residuals have.
+
+    Answers become wrong more often also where rows become harder and every outcome is as likely as was said.
+    """
+    return bool(concept.peaks[0 if risk_counts else 1 :].max() >= needed)
+
+
 def describe_concept(concept: Concept, *, alpha: float) -> dict[str, Json]:
     """Return where both tests stand, `risk` and `residual`, with the figures that a person compares."""
-    values = mean_wealth(concept.wealth) + set_aside(concept.n_rows)
-    needed = alarm_at(alpha)
+    values, needed = current_values(concept), alarm_at(alpha)
     tests = [
         {"value": float(value), "peak": float(peak), "needed": needed, "reached": bool(peak >= needed)}
         for value, peak in zip(values, concept.peaks, strict=True)

@@ -1,8 +1,9 @@
 """Judging what came of the predictions: each window once, as soon as all its outcomes are there or have had their time.
 
-Not here: the tests (`monitoring.concept`), the figures (`monitoring.performance`), or what is shown of them
-(`monitoring.outcome_checks`). An outcome that comes after its window was judged counts for no test: if positives
-become known sooner than negatives, taking outcomes as they come would alarm a world that has not changed.
+Not here: the tests (`monitoring.concept`, `monitoring.sources`), the figures (`monitoring.performance`), what is worth
+an alert (`monitoring.outcome_alerts`), or what is shown (`monitoring.outcome_checks`). An outcome that comes after its
+window was judged counts for no test: if positives become known sooner than negatives, taking outcomes as they come
+would alarm a world that has not changed.
 """
 
 from contextlib import suppress
@@ -15,21 +16,23 @@ from sqlalchemy import Connection, exists, select
 
 from homeostat.errors import StateError
 from homeostat.monitoring.alerts import raise_alert
-from homeostat.monitoring.concept import (
-    Concept,
-    advance_concept,
-    begin_concept,
-    concept_from_bytes,
-    concept_to_bytes,
-    describe_concept,
-)
+from homeostat.monitoring.concept import describe_concept
+from homeostat.monitoring.dating import Outcomes
 from homeostat.monitoring.entries import label_from_text
+from homeostat.monitoring.outcome_alerts import find_alerts
 from homeostat.monitoring.outcome_checks import append_outcome_check, last_judged
 from homeostat.monitoring.performance import describe_labels, measure_performance
 from homeostat.monitoring.production import WINDOWS_PER_CALL, window_after
 from homeostat.monitoring.retention import LONGEST
+from homeostat.monitoring.sources import (
+    Hearing,
+    advance_hearing,
+    begin_hearing,
+    hearing_from_bytes,
+    hearing_to_bytes,
+)
 from homeostat.monitoring.watch_states import find_state, store_state
-from homeostat.records import Alert, Floats, Json, Mask, Promotion, Release, Target
+from homeostat.records import Alert, Counts, Floats, Json, Mask, Promotion, Release, Target
 from homeostat.settings import MonitoringSettings
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
@@ -48,14 +51,16 @@ class JudgedRows:
 
     `is_ours` marks what the release in production has answered: the first rows of a watch can be its predecessor's.
     `labels` holds 1 for positive and -1 where there is no outcome that the schema accepts. Moments are seconds since
-    1970, `labelled_s` is NaN where nothing has arrived.
+    1970; where nothing has arrived, `labelled_s` is NaN and `senders` is empty.
     """
 
+    numbers: Counts
     probabilities: Floats
     labels: NDArray[np.int8]
     is_ours: Mask
     predicted_s: Floats
     labelled_s: Floats
+    senders: NDArray[np.str_]
 
     @property
     def known(self) -> Mask:
@@ -89,8 +94,8 @@ def judge_outcomes(
             if window is None:
                 break
             rows = read_outcomes(connection, release, first=window[0], last=window[1])
-            before = restore_concept(connection, release, epoch=promotion.epoch)
-        after = advance_over(before, rows)
+            before = restore_hearing(connection, release, epoch=promotion.epoch)
+        after = advance_over(before, rows, alpha=settings.alpha_life)
         raised = find_alerts(before, after, release.schema.target, alpha=settings.alpha_life)
         report = report_outcomes(rows, after, settings, seed=window[0], now=now)
         with database.write("judge_outcomes") as connection:
@@ -153,11 +158,13 @@ def read_outcomes(connection: Connection, release: Release, *, first: int, last:
     """Return the predictions from one observed number to another, both included, with what has come of them."""
     query = (
         select(
+            predictions.c.observed_seq,
             predictions.c.probability,
             predictions.c.release,
             predictions.c.received_at,
             labels.c.label,
             labels.c.received_at.label("labelled_at"),
+            labels.c.source,
         )
         .outerjoin(labels, labels.c.prediction == predictions.c.id)
         .where(predictions.c.observed_seq.between(first, last))
@@ -165,11 +172,13 @@ def read_outcomes(connection: Connection, release: Release, *, first: int, last:
     )
     rows = connection.execute(query).all()
     return JudgedRows(
+        np.array([row.observed_seq for row in rows], dtype=np.int64),
         np.array([row.probability for row in rows], dtype=np.float64),
         np.array([to_class(row.label, release.schema.target) for row in rows], dtype=np.int8),
         np.array([row.release == release.digest for row in rows], dtype=np.bool_),
         np.array([to_seconds(row.received_at) for row in rows], dtype=np.float64),
         np.array([to_seconds(row.labelled_at) for row in rows], dtype=np.float64),
+        np.array([row.source or "" for row in rows], dtype=np.str_),
     )
 
 
@@ -187,29 +196,45 @@ def to_seconds(moment: datetime | None) -> float:
 # --- judging ------------------------------------------------------------------------------------------------------
 
 
-def restore_concept(connection: Connection, release: Release, *, epoch: int) -> Concept | None:
+def restore_hearing(connection: Connection, release: Release, *, epoch: int) -> Hearing | None:
     """Return the tests as the last judged window of this watch left them, new ones before the first.
 
     None if the release has no out-of-fold rows. What another version of the tests has left is begun anew.
     """
-    found = find_state(connection, epoch=epoch, kind=STATE)
-    if found is not None:
-        with suppress(StateError):
-            return concept_from_bytes(found[1])
+    with suppress(StateError):
+        found = find_hearing(connection, epoch=epoch)
+        if found is not None:
+            return found
     held_out = release.out_of_fold
     if held_out is None or not len(held_out.labels):
         return None
-    return begin_concept(held_out.probabilities, held_out.labels)
+    return begin_hearing(held_out.probabilities, held_out.labels)
 
 
-def advance_over(concept: Concept | None, rows: JudgedRows) -> Concept | None:
+def find_hearing(connection: Connection, *, epoch: int) -> Hearing | None:
+    """Return the tests as the last judged window of a watch left them, None before the first.
+
+    Raises
+    ------
+    StateError
+        Another version of the tests has left them.
+    """
+    found = find_state(connection, epoch=epoch, kind=STATE)
+    return None if found is None else hearing_from_bytes(found[1])
+
+
+def advance_over(hearing: Hearing | None, rows: JudgedRows, *, alpha: float) -> Hearing | None:
     """Return the tests after the labelled rows of a window that the release in production has answered."""
+    if hearing is None:
+        return None
     known = rows.known
-    return None if concept is None else advance_concept(concept, rows.probabilities[known], rows.labels[known])
+    places = hearing.everyone.concept.n_rows + np.arange(int(known.sum()))
+    outcomes = Outcomes(rows.probabilities[known], rows.labels[known], rows.numbers[known], places)
+    return advance_hearing(hearing, outcomes, rows.senders[known].tolist(), alpha=alpha)
 
 
 def report_outcomes(
-    rows: JudgedRows, concept: Concept | None, settings: MonitoringSettings, *, seed: int, now: datetime
+    rows: JudgedRows, hearing: Hearing | None, settings: MonitoringSettings, *, seed: int, now: datetime
 ) -> Json:
     """Return what came of one window as a JSON object.
 
@@ -218,9 +243,9 @@ def report_outcomes(
     ours, known = rows.is_ours, rows.known
     n_labelled = int(known.sum())
     measured = n_labelled >= MIN_LABELLED
-    tests = (
-        {"risk": None, "residual": None} if concept is None else describe_concept(concept, alpha=settings.alpha_life)
-    )
+    tests: dict[str, Json | None] = {"risk": None, "residual": None}
+    if hearing is not None:
+        tests |= describe_concept(hearing.everyone.concept, alpha=settings.alpha_life)
     return {
         "n_rows": len(ours),
         "n_other": int((~ours).sum()),
@@ -235,7 +260,7 @@ def report_outcomes(
 def store_check(
     connection: Connection,
     report: Json,
-    concept: Concept | None,
+    hearing: Hearing | None,
     promotion: Promotion,
     window: tuple[int, int],
     *,
@@ -243,8 +268,8 @@ def store_check(
 ) -> None:
     """Store a check, what the tests have come to, and the event that tells it."""
     append_outcome_check(connection, report, epoch=promotion.epoch, window=window, release=promotion.release, now=now)
-    if concept is not None:
-        state = concept_to_bytes(concept)
+    if hearing is not None:
+        state = hearing_to_bytes(hearing)
         store_state(connection, epoch=promotion.epoch, kind=STATE, last_seq=window[1], state=state)
     realised = report["realised"] or {}
     payload = {
@@ -255,36 +280,3 @@ def store_check(
         **{test: report[test]["value"] for test in ("risk", "residual") if report[test]},
     }
     append_event(connection, "outcomes_checked", payload, now=now)
-
-
-# --- alerts -------------------------------------------------------------------------------------------------------
-
-
-def find_alerts(before: Concept | None, after: Concept | None, target: Target, *, alpha: float) -> list[Alert]:
-    """Return an alert for each test that has reached its threshold for the first time between two states."""
-    if before is None or after is None:
-        return []
-    then, now = describe_concept(before, alpha=alpha), describe_concept(after, alpha=alpha)
-    sentences = {"risk": describe_risk, "residual": describe_residual}
-    return [
-        Alert(test, target.name, describe(now[test]), now[test])
-        for test, describe in sentences.items()
-        if now[test]["reached"] and not then[test]["reached"]
-    ]
-
-
-def describe_risk(figures: Json) -> str:
-    """Return the alarm of the risk test in a sentence."""
-    share = figures["n_wrong"] / figures["n_rows"]
-    return (
-        f"{figures['n_wrong']} of {figures['n_rows']} answers with an outcome were wrong ({share:.0%}), at most "
-        f"{figures['tolerated']:.0%} were to be expected: e-value {figures['peak']:.3g}, alarm at {figures['needed']:g}"
-    )
-
-
-def describe_residual(figures: Json) -> str:
-    """Return the alarm of the residual test in a sentence."""
-    return (
-        f"{figures['grown']}: {figures['n_positive']} of {figures['n_rows']} outcomes were positive, predicted were "
-        f"{figures['expected_positive']:.1f}: e-value {figures['peak']:.3g}, alarm at {figures['needed']:g}"
-    )
