@@ -1,21 +1,193 @@
 """Whether the release in production must go, by what its workers, its answers and the outcomes say.
 
-Not here: the alarms (`monitoring.bake`), or putting the last good release back (`retraining.releasing`).
+Not here: the alarms (`monitoring.bake`), or putting the last good release back (`retraining.rollback`). A probation is
+measured in answered rows, so that a quiet night only extends it.
 """
 
+import time
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Connection
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Select, select
 
+from homeostat.deployment.artifacts import find_release, recall_release
+from homeostat.deployment.registry import current_promotion, last_good
+from homeostat.errors import ArtifactError, ReleaseMissing
+from homeostat.monitoring.bake import LEAST_TIMED, Served, judge_errors, judge_latency, judge_output, judge_silence
+from homeostat.monitoring.latencies import N_BUCKETS
+from homeostat.monitoring.worker_reports import WorkerReport, is_alive, read_reports, silences
 from homeostat.project import Project
 from homeostat.records import Breach, Promotion
+from homeostat.settings import RetrainingSettings
+from homeostat.store.events import append_event, latest_event, read_events
+from homeostat.store.leases import Lease, require_lease
+from homeostat.store.tables import predictions
+
+# A worker that seems silent gets so long for another word: after a pause of the whole machine all of them seem to be.
+LAST_WORD_S = 3.0
 
 
-def find_breach(project: Project, *, now: datetime) -> Breach | None:  # noqa: ARG001  joined later
-    """Return why the release in production must go, None if it may stay."""
-    return None
+class Answered(NamedTuple):
+    """One row that the release has answered, as it was stored."""
+
+    row: bytes
+    probability: float
+    received_at: datetime
 
 
-def on_probation(connection: Connection, project: Project, promotion: Promotion) -> str | None:  # noqa: ARG001
-    """Return in words that the release in production is on probation, None if it is not."""
-    return None
+def find_breach(project: Project, *, now: datetime) -> Breach | None:
+    """Return why the release in production must go, None if it may stay or if there is none to go back to."""
+    rules = project.settings.retraining
+    with project.database.read() as connection:
+        promotion = current_promotion(connection)
+        if promotion is None or last_good(connection) is None or not rules.bake_rows or passed(connection, promotion):
+            return None
+        breach = find_refusal(connection, promotion)
+        if breach is not None or is_proven(connection, promotion):
+            return breach
+        reports = read_reports(connection)
+        answers = read_answers(connection, promotion, at_most=rules.bake_rows)
+    return (
+        judge_service(reports, promotion, rules)
+        or judge_answers(project, promotion, answers)
+        or judge_silences(project, reports, promotion, now=now)
+    )
+
+
+# --- the alarms of a probation ------------------------------------------------------------------------------------
+
+
+def find_refusal(connection: Connection, promotion: Promotion) -> Breach | None:
+    """Return a breach if a service could not load the release."""
+    event = latest_event(connection, "release_refused")
+    if event is None or event.payload["epoch"] != promotion.epoch:
+        return None
+    return Breach(
+        "refused", f"a service could not load it: {event.payload['problem']}", {"code": event.payload["code"]}
+    )
+
+
+def judge_service(reports: list[WorkerReport], promotion: Promotion, rules: RetrainingSettings) -> Breach | None:
+    """Return a breach by what the workers have counted."""
+    served = add_up(reports, epoch=promotion.epoch)
+    earlier = sorted({one.epoch for one in reports if one.epoch < promotion.epoch}, reverse=True)
+    before = (add_up(reports, epoch=epoch) for epoch in earlier)
+    timed = next((one for one in before if one.latency.sum() >= LEAST_TIMED), None)
+    errors = judge_errors(served, share=rules.bake_error_share)
+    return errors or judge_latency(served, timed, ratio=rules.bake_latency_ratio)
+
+
+def add_up(reports: list[WorkerReport], *, epoch: int) -> Served:
+    """Return what all workers together say of one promotion."""
+    ours = [one for one in reports if one.epoch == epoch]
+    latency = np.array([one.latency for one in ours], dtype=np.int64).reshape(-1, N_BUCKETS).sum(axis=0)
+    return Served(sum(one.answered for one in ours), sum(one.failed for one in ours), latency)
+
+
+def judge_answers(project: Project, promotion: Promotion, answers: list[Answered]) -> Breach | None:
+    """Return a breach by what the release has answered to distinct rows."""
+    try:
+        held_out = recall_release(find_release(promotion.release, project.blobs)).held_out
+    except (ArtifactError, ReleaseMissing) as error:
+        return Breach("refused", f"it cannot be opened: {error.problem}", {"code": error.code})
+    distinct: dict[bytes, float] = {}
+    for answer in answers:
+        distinct.setdefault(answer.row, answer.probability)
+    return judge_output(np.array(list(distinct.values())), held_out)
+
+
+def judge_silences(
+    project: Project, reports: list[WorkerReport], promotion: Promotion, *, now: datetime
+) -> Breach | None:
+    """Return a breach if a worker is alive, answers with the release, and has stopped reporting."""
+    limit_s = project.settings.retraining.bake_silence_s
+    breach = judge_silence(silences(reports, epoch=promotion.epoch, now=now), limit_s=limit_s)
+    if breach is None:
+        return None
+    # Its report is old, but perhaps the machine slept, or the clock has jumped: then it speaks again at once.
+    time.sleep(LAST_WORD_S)
+    with project.database.read() as connection:
+        later = read_reports(connection)
+    still = [report for report in reports if report in later]
+    return judge_silence(silences(still, epoch=promotion.epoch, now=now), limit_s=limit_s)
+
+
+# --- how far the probation is -------------------------------------------------------------------------------------
+
+
+def on_probation(connection: Connection, project: Project, promotion: Promotion) -> str | None:
+    """Return that the release in production is on probation and how far, in a sentence; None if it is not."""
+    bake_rows = project.settings.retraining.bake_rows
+    if not bake_rows or passed(connection, promotion) or last_good(connection) is None:
+        return None
+    if is_proven(connection, promotion):
+        return None
+    n_rows = len(read_answers(connection, promotion, at_most=bake_rows))
+    return f"release {promotion.release[:12]} is on probation: {n_rows} of {bake_rows} rows answered"
+
+
+def conclude_bake(project: Project, promotion: Promotion, *, lease: Lease, now: datetime) -> bool:
+    """Append `bake_passed` once the release has answered enough rows without a breach; return whether this did it.
+
+    A report of each worker must be newer than the last of these rows: as many rows can come between two reports.
+    """
+    bake_rows = project.settings.retraining.bake_rows
+    with project.database.read() as connection:
+        if on_probation(connection, project, promotion) is None:
+            return False
+        answers, reports = read_answers(connection, promotion, at_most=bake_rows), read_reports(connection)
+    if len(answers) < bake_rows or not have_reported(reports, promotion, since=min(now, answers[-1].received_at)):
+        return False
+    if find_breach(project, now=now) is not None:
+        return False
+    served = add_up(reports, epoch=promotion.epoch)
+    figures = {"rows": len(answers), "answered": served.answered, "failed": served.failed}
+    payload = {"release": promotion.release, "epoch": promotion.epoch, "figures": figures}
+    with project.database.write("conclude_bake") as connection:
+        require_lease(connection, lease)
+        append_event(connection, "bake_passed", payload, now=now)
+    return True
+
+
+def have_reported(reports: list[WorkerReport], promotion: Promotion, *, since: datetime) -> bool:
+    """Return whether each worker that answers has reported on this promotion since a moment.
+
+    True where no worker is there, as when rows are scored in batches or recorded history is replayed.
+    """
+    there = [one for one in reports if one.ended_at is None and is_alive(one.worker)]
+    spoken = {one.worker for one in there if one.epoch == promotion.epoch and one.reported_at >= since}
+    return {one.worker for one in there} <= spoken
+
+
+def passed(connection: Connection, promotion: Promotion) -> bool:
+    """Return whether the probation of this promotion is over."""
+    event = latest_event(connection, "bake_passed")
+    return event is not None and event.payload["epoch"] == promotion.epoch
+
+
+def is_proven(connection: Connection, promotion: Promotion) -> bool:
+    """Return whether production went back to a release that has passed its probation before."""
+    event = latest_event(connection, "rolled_back")
+    if event is None or event.payload["epoch"] != promotion.epoch:
+        return False
+    return any(one.payload["release"] == promotion.release for one in read_events(connection, kind="bake_passed"))
+
+
+def read_answers(connection: Connection, promotion: Promotion, *, at_most: int) -> list[Answered]:
+    """Return what the release has answered since this promotion, the first rows alone, in order."""
+    # Two queries, each along an index: those that a loop has seen, then those that came while it was busy.
+    ours = predictions.c.release == promotion.release
+    seen = answered_rows(ours & (predictions.c.epoch == promotion.epoch)).order_by(predictions.c.observed_seq)
+    unseen = answered_rows(ours & predictions.c.observed_seq.is_(None)).order_by(predictions.c.seq)
+    found = [Answered(line.row, line.probability, line.received_at) for line in connection.execute(seen.limit(at_most))]
+    found += [
+        Answered(line.row, line.probability, line.received_at)
+        for line in connection.execute(unseen.limit(at_most - len(found)))
+    ]
+    return found
+
+
+def answered_rows(which: ColumnElement[bool]) -> Select[tuple[bytes, float, datetime]]:
+    """Return the query for what was answered to some rows."""
+    return select(predictions.c.row, predictions.c.probability, predictions.c.received_at).where(which)
