@@ -295,7 +295,8 @@ def restore(
             bar = {"release": promotion.previous, "at": now, "labels": labels_ever, "reason": reason}
             connection.execute(insert(barred).values(**bar))
             payload = {"release": release, "previous": promotion.previous, "epoch": promotion.epoch, "alarm": alarm}
-            append_event(connection, "rolled_back", {**payload, "reason": reason, "barred": True}, now=now)
+            payload |= {"actor": actor, "reason": reason, "barred": True}
+            append_event(connection, "rolled_back", payload, now=now)
     except IntegrityError as error:
         raise conflict(expected_epoch, expected_epoch + 1) from error
     return promotion

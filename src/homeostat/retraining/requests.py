@@ -61,6 +61,12 @@ def next_request(connection: Connection, *, kind: Asked | None = None) -> Reques
     return as_request(row) if row else None
 
 
+def list_pending(connection: Connection) -> list[Request]:
+    """Return the requests that no loop has answered, oldest first."""
+    query = select(requests).where(requests.c.outcome.is_(None)).order_by(requests.c.id)
+    return [as_request(row) for row in connection.execute(query)]
+
+
 def answer_request(connection: Connection, request: Request, *, outcome: str, sentence: str, now: datetime) -> None:
     """Store what became of a request: `begun` (a cycle carries it out) or `refused`, in the caller's transaction."""
     values = {"outcome": outcome, "sentence": sentence, "decided_at": now}
