@@ -38,6 +38,7 @@ MODULES = {
     "verify": ("releases", "Verify the event log, every byte, every golden row."),
     "predict": ("data", "Score a file."),
     "label": ("data", "Record outcomes from a file."),
+    "replay": ("replay", "Run the loop over recorded history; compare policies."),
     "keys": ("keys", "Make, list and revoke API keys."),
 }
 
