@@ -42,11 +42,7 @@ def plan(connection: Connection, request: Request) -> tuple[str, Json, str]:
         back to (where there is, going back came first).
     """
     if request.kind == "rollback":
-        raise ReleaseMissing(
-            problem="there is no earlier release to go back to",
-            expected="a release that was in production before and was not rolled back",
-            action="train and promote another one",
-        )
+        raise refuse_rollback(request)
     if request.kind == "retrain":
         return TRAIN, {}, f"Retraining, asked for by {request.actor}: {request.reason}."
     registered = find_asked(connection, request)
@@ -59,6 +55,16 @@ def plan(connection: Connection, request: Request) -> tuple[str, Json, str]:
         )
     sentence = f"Release {registered.digest[:12]} goes to the gate: {request.kind}, asked for by {request.actor}."
     return JUDGE, recall_record(connection, registered), sentence
+
+
+def refuse_rollback(request: Request) -> ReleaseMissing:
+    """Return why a rollback is not carried out: one that can be comes before everything else, and never gets here."""
+    gone = f"release {str(request.release)[:12]} is not in production any more, or "
+    return ReleaseMissing(
+        problem=f"{gone if request.release else ''}there is no earlier release to go back to",
+        expected="a release that was in production before and was not rolled back",
+        action="see `homeostat history`; train and promote another one",
+    )
 
 
 def find_asked(connection: Connection, request: Request) -> RegisteredRelease:

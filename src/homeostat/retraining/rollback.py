@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
-from homeostat.deployment.registry import last_good, require_production, restore
+from homeostat.deployment.registry import current_promotion, last_good, require_production, restore
 from homeostat.errors import StateError
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.project import Project
@@ -42,10 +42,11 @@ def find_urgent(project: Project, *, now: datetime) -> Urgent | None:
     """
     with project.database.read() as connection:
         asked = next_request(connection, kind="rollback")
-        stays = last_good(connection) is None
-    if stays:
-        return None
-    if asked is not None:
+        current = current_promotion(connection)
+        if current is None or last_good(connection) is None:
+            return None
+    # The request names what must go: if that is gone already, there is nothing to do (`retraining.fulfilment`).
+    if asked is not None and asked.release in {None, current.release}:
         alarm = {"alarm": "hand", "sentence": asked.reason}
         record = {"request": {"id": asked.id, "kind": asked.kind, "actor": asked.actor}, "breach": alarm}
         return Urgent(asked.reason, record, asked)
