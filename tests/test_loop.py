@@ -263,7 +263,7 @@ def test_the_challenger_was_judged_on_the_anchor_and_on_recent_rows(retrained: R
     gate = cycles(retrained.project)[-1].record["gate"]
 
     assert gate["passed"]
-    assert [c["name"] for c in gate["criteria"]][-3:] == ["anchor", "recent rows", "recent"]
+    assert {"anchor", "recent rows", "recent"} <= {c["name"] for c in gate["criteria"]}
 
 
 def test_the_second_release_is_better_where_the_world_is_now(retrained: Retrained) -> None:

@@ -1,5 +1,6 @@
-"""Each question of the gate: a challenger that passes it, and one that it refuses."""
+"""Each question of the gate about answers: a challenger that passes it, and one that it refuses."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,10 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from homeostat.deployment.gate import HeldOut, judge
-from homeostat.records import Criterion, Floats, GateResult
+from homeostat.deployment.criteria import HeldOut
+from homeostat.deployment.gate import Rules, find_hold, is_anchor_enforced, judge
+from homeostat.records import Change, Columns, Criterion, Feature, Floats, GateResult, Target
+from homeostat.validation.schema import freeze_schema
 
 Quality = Literal["good", "better", "bad", "none", "constant"]
+SCHEMA = freeze_schema([Feature("age", "numeric", missing=(-1.0,)), Feature("city", "categorical")], Target("y", 0, 1))
+CLOSELY = ["calibration", "slices"]
 NOISE: dict[str, float] = {"better": 0.3, "good": 1.0, "bad": 4.0}
 
 
@@ -42,9 +47,9 @@ def verdict(
     margin: float = 0.05,
     min_recent: int = 200,
     min_recent_per_class: int = 30,
+    enforced: bool = True,
 ) -> GateResult:
-    needed = {"min_recent": min_recent, "min_recent_per_class": min_recent_per_class}
-    return judge(anchor, recent, margin=margin, seed=0, **needed)
+    return judge(anchor, recent, Rules(margin, min_recent, min_recent_per_class, enforced, seed=0), schema=SCHEMA)
 
 
 def criterion(result: GateResult, name: str) -> Criterion:
@@ -63,7 +68,7 @@ def test_a_first_release_that_answers_and_has_skill_passes() -> None:
     result = verdict(held_out("good", None))
 
     assert result.passed
-    assert [one.name for one in result.criteria] == ["answers", "skill"]
+    assert [one.name for one in result.criteria] == ["answers", "skill", "calibration"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.01, 1.01])
@@ -75,7 +80,7 @@ def test_one_answer_that_is_no_probability_is_refused(value: float) -> None:
 
 
 def test_a_constant_model_is_refused() -> None:
-    assert refused_at(verdict(held_out("constant", None))) == ["answers", "skill"]
+    assert refused_at(verdict(held_out("constant", None))) == ["answers"]
 
 
 def test_two_different_answers_are_a_constant_model_with_noise() -> None:
@@ -106,7 +111,14 @@ def test_a_challenger_as_good_as_the_champion_passes_on_both() -> None:
     result = verdict(held_out("good", "good"), held_out("good", "good"))
 
     assert result.passed
-    assert [one.name for one in result.criteria] == ["answers", "skill", "anchor", "recent rows", "recent"]
+    assert [one.name for one in result.criteria] == [
+        "answers",
+        "skill",
+        "anchor",
+        "recent rows",
+        "recent",
+        *CLOSELY,
+    ]
 
 
 def test_a_challenger_that_is_better_passes() -> None:
@@ -123,7 +135,7 @@ def test_a_challenger_that_is_worse_on_the_anchor_is_refused() -> None:
 def test_a_challenger_that_is_worse_on_recent_rows_is_refused() -> None:
     result = verdict(held_out("good", "good"), held_out("bad", "better"))
 
-    assert refused_at(result) == ["recent"]
+    assert refused_at(result)[0] == "recent"
 
 
 def test_a_loss_within_the_margin_passes_and_beyond_it_does_not() -> None:
@@ -154,14 +166,161 @@ def test_the_sentence_on_recent_rows_has_what_there_is_and_what_is_needed() -> N
 def test_without_a_champion_nothing_is_compared() -> None:
     result = verdict(held_out("good", None), held_out("good", None))
 
-    assert [one.name for one in result.criteria] == ["answers", "skill"]
+    assert [one.name for one in result.criteria] == ["answers", "skill", "calibration"]
 
 
-def test_a_challenger_without_numbers_is_refused_everywhere() -> None:
+def test_a_challenger_without_numbers_is_judged_by_nothing_else() -> None:
     rows = held_out("good", "good")
     broken = HeldOut(rows.labels, np.full(400, np.nan), rows.champion)
 
-    assert refused_at(verdict(broken, broken)) == ["answers", "skill", "anchor", "recent"]
+    assert [one.name for one in verdict(rows, broken).criteria] == ["answers"]
+
+
+def test_a_challenger_that_ranks_alike_but_squares_worse_is_refused() -> None:
+    rows = held_out("good", "good")
+    blurred = HeldOut(rows.labels, 0.7 + 0.05 * rows.challenger, rows.champion)
+
+    found = criterion(verdict(blurred), "anchor")
+
+    assert not found.passed
+    assert found.figures["difference"]["value"] == 0
+    assert found.figures["brier_difference"]["high"] > found.figures["brier_margin"] == 0.025
+
+
+# --- the best champion of before ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("past", "refused"), [("good", []), ("better", ["best past"])])
+def test_a_small_loss_is_none_against_the_champion_but_one_against_the_best_of_before(
+    past: Quality, refused: list[str]
+) -> None:
+    rows = held_out("good", "good")
+
+    result = verdict(HeldOut(rows.labels, rows.challenger, rows.champion, answers(rows.labels, past)))
+
+    assert refused_at(result) == refused
+
+
+# --- an anchor that is only reported ------------------------------------------------------------------------------
+
+
+def test_an_anchor_that_is_reported_refuses_nothing_and_says_so() -> None:
+    result = verdict(held_out("none", "good"), held_out("good", "bad"), enforced=False)
+
+    assert result.passed
+    assert criterion(result, "anchor").sentence.startswith("reported, not enforced: AUC ")
+    assert criterion(result, "anchor").figures["met"] is False
+    assert criterion(result, "anchor skill").figures["met"] is False
+
+
+def test_with_a_reported_anchor_recent_rows_judge_skill() -> None:
+    worthless = verdict(held_out("good", "good"), held_out("none", "none"), enforced=False)
+
+    assert "skill" in refused_at(worthless)
+    assert "on 400 recent rows" in criterion(worthless, "skill").sentence
+
+
+def test_a_reported_anchor_is_not_looked_at_closely_either() -> None:
+    names = [one.name for one in verdict(held_out("good", "good"), enforced=False).criteria]
+
+    assert names == ["answers", "anchor skill", "anchor"]
+
+
+CONCEPT = Change("concept", since=10, n_sources=3, confirmed=True, sentence="-")
+FEIGNED = replace(CONCEPT, n_sources=1, confirmed=False)
+DATA = replace(CONCEPT, kind="data")
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "enforced", "held"),
+    [
+        ("auto", None, True, None),
+        ("auto", DATA, True, None),
+        ("auto", CONCEPT, False, None),
+        ("auto", FEIGNED, False, "one source alone could feign (1 sent any)"),
+        ("enforce", CONCEPT, True, None),
+        ("enforce", FEIGNED, True, None),
+        ("report", None, False, "no outcomes say that the old world is gone"),
+        ("report", DATA, False, "no outcomes say that the old world is gone"),
+        ("report", CONCEPT, False, None),
+        ("report", FEIGNED, False, "one source alone could feign"),
+    ],
+)
+def test_the_anchor_is_given_up_only_for_a_concept_and_only_several_sources_do_without_a_person(
+    mode: Literal["auto", "enforce", "report"], change: Change | None, *, enforced: bool, held: str | None
+) -> None:
+    reason = find_hold(mode, change)
+
+    assert is_anchor_enforced(mode, change) is enforced
+    assert reason is None if held is None else held in str(reason)
+
+
+# --- calibration --------------------------------------------------------------------------------------------------
+
+
+def overconfident(labels: NDArray[np.int8], share: float) -> Floats:
+    """Return certain answers, of which a share is wrong."""
+    rng = np.random.default_rng(2)
+    right = np.where(rng.random(len(labels)) < share, 1 - labels, labels)
+    return np.asarray(np.where(right == 1, 0.97, 0.03) + 0.01 * rng.random(len(labels)))
+
+
+def test_probabilities_that_are_surely_further_off_are_refused_with_their_reliability() -> None:
+    labels = outcomes(400)
+    wrong = overconfident(labels, 0.25)
+    calibrated = 0.5 + 0.55 * (wrong - 0.5)
+
+    found = criterion(verdict(HeldOut(labels, wrong, calibrated)), "calibration")
+
+    assert not found.passed
+    assert found.figures["difference"]["low"] > found.figures["margin"]
+    assert sum(cell["n_rows"] for cell in found.figures["reliability"]) == 400
+
+
+def test_better_calibration_passes() -> None:
+    labels = outcomes(400)
+    wrong = overconfident(labels, 0.25)
+    calibrated = 0.5 + 0.55 * (wrong - 0.5)
+
+    assert criterion(verdict(HeldOut(labels, calibrated, wrong)), "calibration").passed
+
+
+# --- groups of rows -----------------------------------------------------------------------------------------------
+
+
+def with_columns(*, lost: str | None) -> HeldOut:
+    """Return rows of which the challenger turns the answers round where `lost` lives, if it names a city."""
+    labels = np.tile(outcomes(100), 8)
+    city = np.repeat(np.array(list("ABCDEFGH"), dtype=object), 100)
+    champion = answers(labels, "better")
+    challenger = np.where(city == lost, 1 - champion, champion)
+    age = np.where(np.arange(800) % 10 == 0, -1.0, np.arange(800) * 37 % 101)
+    columns: Columns = {"age": age, "city": city}
+    return HeldOut(labels, challenger, champion, columns=columns)
+
+
+def test_a_group_that_collapses_is_refused_by_name() -> None:
+    found = criterion(verdict(with_columns(lost="C")), "slices")
+
+    assert not found.passed
+    assert [one["slice"] for one in found.figures["lost"]] == ["city = C"]
+    assert found.sentence.startswith("lost on the anchor rows: city = C (100 rows): AUC -")
+
+
+def test_groups_are_categories_quarters_and_the_rows_without_a_value() -> None:
+    found = criterion(verdict(with_columns(lost=None)), "slices")
+
+    assert found.passed
+    assert found.figures["n_slices"] == 8 + 4 + 1
+
+
+def test_a_group_of_too_few_rows_is_not_judged() -> None:
+    rows, kept = with_columns(lost="C"), np.r_[0:200, 255:800]
+    columns = {"city": rows.columns["city"][kept]}
+
+    few = HeldOut(rows.labels[kept], rows.challenger[kept], np.asarray(rows.champion)[kept], columns=columns)
+
+    assert criterion(verdict(few), "slices").passed
 
 
 # --- any rows -----------------------------------------------------------------------------------------------------

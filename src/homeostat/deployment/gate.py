@@ -1,107 +1,121 @@
-"""May the challenger replace the champion? Each criterion with its figures and its answer.
+"""May the challenger replace the champion? Which criteria count, and whether the anchor may refuse.
 
-Not here: scoring the rows, or moving production (`deployment.registry`). Pure. Both releases are judged on the same
-rows, which neither has ever seen: the anchor (old data) and the recent rows (labelled predictions kept from training).
+Not here: the criteria (`deployment.criteria`, `deployment.slices`, `deployment.soundness`), scoring the rows, or moving
+production (`deployment.registry`). Pure. All releases are judged on the same rows, which none has ever seen: the anchor
+(old data) and the recent rows (labelled predictions kept from training).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from homeostat.records import Criterion, Estimate, Floats, GateResult
-from homeostat.training.evaluation import compare_auc, estimate_auc, estimate_to_json
+from homeostat.deployment.criteria import (
+    HeldOut,
+    judge_answers,
+    judge_calibration,
+    judge_enough,
+    judge_no_worse,
+    judge_skill,
+    report,
+)
+from homeostat.deployment.slices import judge_slices
+from homeostat.records import Change, Criterion, GateResult, Schema
+from homeostat.training.contrasts import Contrast, contrast
 
-CHANCE = 0.5
-# Fewer distinct answers than this on the anchor is a constant model with rounding noise.
-MIN_DISTINCT = 3
+ANCHOR, RECENT = "anchor", "recent"
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Held-out rows with both releases' probabilities, all of shape (n_rows,); no champion before the first."""
+class Rules:
+    """What a challenger must show.
 
-    labels: NDArray[np.int8]
-    challenger: Floats
-    champion: Floats | None
+    `margin` is the loss of AUC that still counts as no worse. Fewer recent rows than `min_recent`, or than
+    `min_recent_per_class` of a class, cannot judge, and refuse. An anchor that is not `enforced` is reported only.
+    """
+
+    margin: float
+    min_recent: int
+    min_recent_per_class: int
+    enforced: bool
+    seed: int
 
 
-def judge(
-    anchor: HeldOut, recent: HeldOut | None, *, margin: float, min_recent: int, min_recent_per_class: int, seed: int
-) -> GateResult:
-    """Return the verdict on a challenger.
+def judge(anchor: HeldOut, recent: HeldOut | None, rules: Rules, *, schema: Schema) -> GateResult:
+    """Return the verdict on a challenger's answers.
 
     Parameters
     ----------
     anchor
         Rows of the first data that no training ever sees.
     recent
-        Labelled predictions kept from all training; None if the attempt was asked for by hand and they are too few.
-    margin
-        The loss of AUC that still counts as no worse: the lower end of the paired 95 % interval stays above -margin.
-    min_recent, min_recent_per_class
-        Fewer recent rows cannot be judged, and refuse.
-    seed
-        Of the bootstrap.
+        Labelled predictions kept from all training; None if they are not asked for: before the first promotion, and
+        if the attempt was asked for by hand and they are too few.
+    rules
+        What it must show.
+    schema
+        Of the rows, for the groups among them.
     """
-    criteria = [judge_answers(anchor), judge_skill(anchor, seed=seed)]
-    if anchor.champion is not None:
-        criteria.append(judge_no_worse("anchor", anchor, margin=margin, seed=seed))
-    if recent is not None and recent.champion is not None:
-        enough = judge_enough(recent, min_recent=min_recent, min_recent_per_class=min_recent_per_class)
-        criteria.append(enough)
-        if enough.passed:
-            criteria.append(judge_no_worse("recent", recent, margin=margin, seed=seed))
+    answers = judge_answers(np.concatenate([rows.challenger for rows in (anchor, recent) if rows is not None]))
+    if not answers.passed:
+        return GateResult((answers,))
+    if anchor.champion is None:
+        first = judge_skill("skill", ANCHOR, anchor, seed=rules.seed)
+        return GateResult((answers, first, judge_calibration(ANCHOR, anchor, None)))
+    against = contrast(anchor.labels, anchor.challenger, anchor.champion, seed=rules.seed)
+    criteria = [answers, *judge_anchor(anchor, against, rules), *judge_recent(recent, rules, schema)]
+    # Without recent rows that can judge, the anchor is looked at closely, if it may refuse.
+    if rules.enforced and criteria[-1].name != "slices":
+        criteria += judge_closely(ANCHOR, anchor, against, schema)
     return GateResult(tuple(criteria))
 
 
-def judge_answers(rows: HeldOut) -> Criterion:
-    """Judge whether every answer is a probability, and not always the same one."""
-    sound = bool(np.isfinite(rows.challenger).all() and ((rows.challenger >= 0) & (rows.challenger <= 1)).all())
-    distinct = len(np.unique(rows.challenger))
-    sentence = f"{distinct} different answers to {len(rows.labels)} anchor rows, {'all' if sound else 'not all'} in 0-1"
-    return Criterion("answers", sound and distinct >= MIN_DISTINCT, sentence, {"distinct": distinct, "sound": sound})
+def judge_anchor(rows: HeldOut, against: Contrast, rules: Rules) -> list[Criterion]:
+    """Judge skill, and the comparisons with the champion and with the best one of before, on the anchor."""
+    skill = judge_skill("skill" if rules.enforced else "anchor skill", ANCHOR, rows, seed=rules.seed)
+    found = [skill, judge_no_worse(ANCHOR, against, margin=rules.margin)]
+    if rows.past is not None:
+        past = contrast(rows.labels, rows.challenger, rows.past, seed=rules.seed)
+        found.append(judge_no_worse("best past", past, margin=rules.margin))
+    return found if rules.enforced else [report(one) for one in found]
 
 
-def judge_skill(rows: HeldOut, *, seed: int) -> Criterion:
-    """Judge whether the challenger is better than chance on the anchor."""
-    if not np.isfinite(rows.challenger).all():
-        return Criterion("skill", passed=False, sentence="not every answer is a number", figures={})
-    found = estimate_auc(rows.labels, rows.challenger, seed=seed)
-    sentence = f"AUC {describe(found)} on {len(rows.labels)} anchor rows, chance is {CHANCE}"
-    return Criterion("skill", found.low > CHANCE, sentence, estimate_to_json(found))
+def judge_recent(rows: HeldOut | None, rules: Rules, schema: Schema) -> list[Criterion]:
+    """Judge what recent rows say, if they are asked for and suffice."""
+    if rows is None or rows.champion is None:
+        return []
+    enough = judge_enough(rows, min_recent=rules.min_recent, min_recent_per_class=rules.min_recent_per_class)
+    if not enough.passed:
+        return [enough]
+    against = contrast(rows.labels, rows.challenger, rows.champion, seed=rules.seed)
+    skill = [] if rules.enforced else [judge_skill("skill", RECENT, rows, seed=rules.seed)]
+    no_worse = judge_no_worse(RECENT, against, margin=rules.margin)
+    return [enough, *skill, no_worse, *judge_closely(RECENT, rows, against, schema)]
 
 
-def judge_enough(rows: HeldOut, *, min_recent: int, min_recent_per_class: int) -> Criterion:
-    """Judge whether there are enough recent rows of both classes to judge by."""
-    n_rows, n_positive = len(rows.labels), int(rows.labels.sum())
-    rarer = min(n_positive, n_rows - n_positive)
-    passed = n_rows >= min_recent and rarer >= min_recent_per_class
-    sentence = f"{n_rows} recent rows, {rarer} of the rarer class; needed {min_recent} and {min_recent_per_class}"
-    return Criterion("recent rows", passed, sentence, {"n_rows": n_rows, "n_rarer": rarer})
+def judge_closely(kind: str, rows: HeldOut, against: Contrast, schema: Schema) -> list[Criterion]:
+    """Judge the calibration, and each group of rows."""
+    calibration = judge_calibration(kind, rows, against)
+    return [calibration] if rows.champion is None else [calibration, judge_slices(kind, rows, rows.champion, schema)]
 
 
-def judge_no_worse(name: str, rows: HeldOut, *, margin: float, seed: int) -> Criterion:
-    """Judge whether the challenger's AUC is non-inferior to the champion's on the same rows."""
-    if rows.champion is None or not np.isfinite(rows.challenger).all():
-        return Criterion(name, passed=False, sentence="there is nothing to compare", figures={})
-    difference = compare_auc(rows.labels, rows.challenger, rows.champion, seed=seed)
-    ours = estimate_auc(rows.labels, rows.challenger, seed=seed)
-    theirs = estimate_auc(rows.labels, rows.champion, seed=seed)
-    passed = difference.low >= -margin
-    sentence = (
-        f"AUC {ours.value:.3f} against {theirs.value:.3f} on {len(rows.labels)} {name} rows: difference "
-        f"{describe(difference, sign='+')}, {'not below' if passed else 'may be below'} -{margin:g}"
-    )
-    figures = {
-        "challenger": estimate_to_json(ours),
-        "champion": estimate_to_json(theirs),
-        "difference": estimate_to_json(difference),
-        "margin": margin,
-    }
-    return Criterion(name, passed, sentence, figures)
+def is_anchor_enforced(mode: Literal["auto", "enforce", "report"], change: Change | None) -> bool:
+    """Return whether the anchor may refuse: not if outcomes say that it describes a world that is gone."""
+    if mode == "auto":
+        return change is None or change.kind != "concept"
+    return mode == "enforce"
 
 
-def describe(estimate: Estimate, *, sign: str = "") -> str:
-    """Return a figure with its interval."""
-    return f"{estimate.value:{sign}.3f} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+def find_hold(mode: Literal["auto", "enforce", "report"], change: Change | None) -> str | None:
+    """Return why a person must approve a challenger that the anchor could not refuse, None if nobody need.
+
+    Without the anchor, whoever sends the labels decides what is learned: labels of one source, or none that say that
+    the world has changed, is how poisoning looks.
+    """
+    if is_anchor_enforced(mode, change):
+        return None
+    if change is None or change.kind != "concept":
+        return 'retraining.anchor is "report" and no outcomes say that the old world is gone'
+    if not change.confirmed:
+        return f"the change rests on outcomes that one source alone could feign ({change.n_sources} sent any)"
+    return None

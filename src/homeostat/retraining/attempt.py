@@ -1,4 +1,4 @@
-"""One training attempt, each part in a process of its own: snapshot, search, fit and pack, track, mirror.
+"""One training attempt, each part in a process of its own: snapshot, search, fit and pack, track, judge, mirror.
 
 Not here: when an attempt is made or what follows (`homeostat.loop`). A training that dies or hogs memory takes nothing
 with it, and the loop never imports what trains. The child reads one JSON object, and prints one as its last line.
@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,15 @@ POLL_S = 0.2
 EXCEPTION_LINE = re.compile(r"[\w.]+(Error|Exception|Interrupt|Exit): ")
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child process ended, and what it wrote: a negative code is the signal that killed it."""
+
+    exit_code: int
+    printed: str
+    complaints: str
+
+
 def run_part(part: str, project: Project, request: Json, *, while_waiting: Callable[[], None]) -> Json:
     """Run one part of an attempt in a child process and return its answer.
 
@@ -49,6 +59,12 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
     TrainingFailed
         The child ended in any other way.
     """
+    ended = run_child(part, project, request, while_waiting=while_waiting)
+    return read_answer(part, ended.exit_code, ended.printed, ended.complaints)
+
+
+def run_child(part: str, project: Project, request: Json, *, while_waiting: Callable[[], None]) -> Ended:
+    """Run one part of an attempt in a child process; whatever `while_waiting` raises takes the child along."""
     command = [sys.executable, "-m", "homeostat.retraining.attempt", part, str(project.folder), str(os.getpid())]
     # Files, not pipes: pipes need a thread to serve them, and a signal's handler that raises while the thread was
     # being started closed them under its feet.
@@ -66,7 +82,7 @@ def run_part(part: str, project: Project, request: Json, *, while_waiting: Calla
             raise
         printed.seek(0)
         complained.seek(0)
-        return read_answer(part, exit_code, printed.read(), complained.read())
+        return Ended(exit_code, printed.read(), complained.read())
 
 
 def wait_for(child: subprocess.Popen[bytes], while_waiting: Callable[[], None]) -> int:
@@ -80,22 +96,16 @@ def wait_for(child: subprocess.Popen[bytes], while_waiting: Callable[[], None]) 
 
 def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Json:
     """Return the child's answer, or raise what it reported."""
-    try:
-        answer = json.loads((printed.splitlines() or [""])[-1])
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        lines = complaints.strip().splitlines() or ["it said nothing"]
-        # The exception's own line, if there is one: what follows it may be a hint or an address.
-        last = next((line for line in reversed(lines) if EXCEPTION_LINE.match(line)), lines[-1])
-        if exit_code == os.EX_IOERR:
-            raise StorageFailed(
-                problem=f"the {part} process met a disk or a database that fails: {last}",
-                expected="a disk with room that keeps what it is given",
-                action="free or mend it; the step is tried again",
-            )
+    answer = find_answer(printed)
+    if answer is None and exit_code == os.EX_IOERR:
+        raise StorageFailed(
+            problem=f"the {part} process met a disk or a database that fails: {last_complaint(complaints)}",
+            expected="a disk with room that keeps what it is given",
+            action="free or mend it; the step is tried again",
+        )
+    if answer is None:
         raise TrainingFailed(
-            problem=f"the {part} process ended with code {exit_code}: {last}",
+            problem=f"the {part} process ended with code {exit_code}: {last_complaint(complaints)}",
             expected="a finished process",
             action="see the message; the cycle can be started again with `homeostat train`",
         )
@@ -110,6 +120,22 @@ def snapshot_part(project: Project, request: Json) -> Json:
 
     now = datetime.fromisoformat(request["now"])
     return freeze_training_set(project, reload_files=request["reload_files"], now=now)
+
+
+def find_answer(printed: str) -> Json | None:
+    """Return the JSON object in the last line that a child has printed, None if there is none."""
+    try:
+        answer = json.loads((printed.splitlines() or [""])[-1])
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def last_complaint(complaints: str) -> str:
+    """Return the line that says why a child ended."""
+    lines = complaints.strip().splitlines() or ["it said nothing"]
+    # The exception's own line, if there is one: what follows it may be a hint or an address.
+    return next((line for line in reversed(lines) if EXCEPTION_LINE.match(line)), lines[-1])
 
 
 def search_part(project: Project, request: Json) -> Json:
@@ -164,6 +190,23 @@ def track_part(project: Project, request: Json) -> Json:
     return {"run_id": run_id}
 
 
+def judge_part(project: Project, request: Json) -> Json:
+    """Put a challenger before the gate: what is our own is loaded, then this process limits itself."""
+    from homeostat.deployment.registry import gate_to_json  # noqa: PLC0415  only the child opens a challenger
+    from homeostat.records import GateResult  # noqa: PLC0415  as above
+    from homeostat.retraining.cases import case_from_json  # noqa: PLC0415  as above
+    from homeostat.retraining.comparison import Refused, compare, prepare  # noqa: PLC0415  as above
+    from homeostat.retraining.limits import restrict  # noqa: PLC0415  as above
+
+    case = case_from_json(request["case"])
+    try:
+        prepared = prepare(project, case)
+    except Refused as refused:
+        return gate_to_json(GateResult((refused.criterion,)))
+    restrict(case.limits)
+    return gate_to_json(compare(prepared, case))
+
+
 def mirror_part(project: Project, request: Json) -> Json:
     """Point the experiment manager's alias at the release in production."""
     from homeostat.training.tracking import mirror_production, open_client  # noqa: PLC0415  only the child loads MLflow
@@ -187,6 +230,7 @@ PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
     "search": search_part,
     "fit": fit_part,
     "track": track_part,
+    "judge": judge_part,
     "mirror": mirror_part,
 }
 

@@ -1,37 +1,98 @@
 """The steps that judge a challenger: the gate, and the shadow of live traffic.
 
-Not here: the criteria (`deployment.gate`), or scoring the rows (`retraining.comparison`).
+Not here: the criteria (`deployment.gate`), gathering and scoring the rows (`retraining.cases`,
+`retraining.comparison`), or the process with limits in which they are scored (`retraining.confined`).
 """
 
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from homeostat.deployment.gate import Rules, find_hold, is_anchor_enforced
 from homeostat.deployment.registry import current_promotion, gate_to_json
-from homeostat.retraining.comparison import compare
+from homeostat.records import Change, Criterion, GateResult, Promotion
+from homeostat.retraining.cases import Case, find_old_world, find_past, judge_bar
+from homeostat.retraining.confined import judge_apart
 from homeostat.retraining.cycles import HAND
 from homeostat.retraining.facts import judging_labels
+from homeostat.retraining.limits import Limits
 from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.turn import Done, Turn, Waits
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the database says for a verdict: the champion of the moment, what changed, the bar, the case."""
+
+    champion: Promotion | None
+    change: Change | None
+    bar: Criterion | None
+    case: Case
+
+
 def step_gate(turn: Turn) -> Done:
     """Judge the challenger against the champion of the moment on the same held-out rows."""
-    with turn.project.database.read() as connection:
-        champion = current_promotion(connection)
-        change = judge_change(connection, turn.project, champion, now=turn.now) if champion else None
-        judging = judging_labels(connection, turn.project, champion, change=change) if champion else {}
-    # What a person asked for is judged by recent rows if they suffice; what the loop decided needs them.
-    enough = len(judging) >= turn.project.settings.retraining.min_recent
-    judged_by_recent = champion is not None and (turn.cycle.trigger != HAND or enough)
     release = turn.recall("fit")["release"]
-    verdict = compare(
-        turn.project,
-        challenger=release,
-        champion=champion.release if champion else None,
-        recent_ids=frozenset(judging) if judged_by_recent else None,
-    )
-    record = gate_to_json(verdict) | {"epoch": champion.epoch if champion else 0}
+    found = gather_case(turn, release)
+    if found.bar is not None and not found.bar.passed:
+        verdict = GateResult((found.bar,))
+    else:
+        verdict = judge_apart(turn, "judge", {"case": found.case.to_json()}, found.case.limits)
+        verdict = GateResult((*verdict.criteria, *([found.bar] if found.bar else [])))
+    hold = choose_hold(turn, found, verdict) if verdict.passed else None
+    record = gate_to_json(verdict) | {"epoch": found.champion.epoch if found.champion else 0, "hold": hold}
     sentences = "; ".join(c.sentence for c in verdict.criteria if c.passed == verdict.passed)
     words = "passed" if verdict.passed else "was refused at"
     sentence = f"Release {release[:12]} {words} the gate: {sentences}."
     return Done(record, sentence, None if verdict.passed else "refused")
+
+
+def gather_case(turn: Turn, release: str) -> Found:
+    """Return what a release is judged by: beside whom, on which rows, under which rules."""
+    settings = turn.project.settings.retraining
+    with turn.project.database.read() as connection:
+        champion = current_promotion(connection)
+        change = find_change(connection, turn, champion)
+        judging = judging_labels(connection, turn.project, champion, change=change) if champion else {}
+        bar = judge_bar(connection, release)
+        past = find_past(connection, champion, challenger=release) if champion else ()
+        old_world = find_old_world(connection, champion) if champion and settings.anchor != "enforce" else None
+    # What a person asked for is judged by recent rows if they suffice; what the loop decided needs them.
+    asked = champion is not None and (turn.cycle.trigger != HAND or len(judging) >= settings.min_recent)
+    rules = Rules(
+        margin=settings.margin,
+        min_recent=settings.min_recent,
+        min_recent_per_class=settings.min_recent_per_class,
+        # Before the first promotion there is no other world that outcomes could tell of.
+        enforced=champion is None or is_anchor_enforced(settings.anchor, change),
+        seed=turn.project.settings.training.seed,
+    )
+    recent = frozenset(judging) if asked else None
+    case = Case(release, champion.release if champion else None, past, recent, old_world, rules, Limits())
+    return Found(champion, change, bar, case)
+
+
+def find_change(connection: Connection, turn: Turn, champion: Promotion | None) -> Change | None:
+    """Return what had changed in the world when the training set was frozen, or now if nobody has looked then."""
+    recorded = turn.cycle.record.get("snapshot", {}).get("change")
+    if recorded is not None:
+        return Change(**recorded)
+    return None if champion is None else judge_change(connection, turn.project, champion, now=turn.now)
+
+
+def choose_hold(turn: Turn, found: Found, verdict: GateResult) -> str | None:
+    """Return why a person must approve a release that passed, None if nobody need."""
+    if found.champion is None:
+        return None
+    figures = {one.name: one.figures for one in verdict.criteria}
+    anchor, change = figures.get("anchor", {}), found.change
+    if not anchor.get("enforced", True) and "recent" not in figures:
+        return "the anchor describes a world that is gone, and there are too few recent rows to judge by"
+    # An earlier promotion has settled that this anchor describes the old world: only a new concept asks again.
+    settled = found.case.old_world is not None and anchor.get("rows") == found.case.old_world
+    if settled and (change is None or change.kind != "concept"):
+        return None
+    return find_hold(turn.project.settings.retraining.anchor, change)
 
 
 def step_shadow(turn: Turn) -> Done | Waits:

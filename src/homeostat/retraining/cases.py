@@ -1,0 +1,94 @@
+"""What a challenger is judged by: beside whom, on which rows, under which rules. Gathered from the database.
+
+Not here: the judging (`retraining.comparison`).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, select
+
+from homeostat.deployment.gate import Rules
+from homeostat.deployment.registry import find_registered
+from homeostat.monitoring.production import count_labels_ever
+from homeostat.records import Criterion, Json, Promotion
+from homeostat.retraining.limits import Limits
+from homeostat.store.tables import barred, promotions
+
+# Champions of before that are asked again: those whose recorded AUC on the anchor was best.
+MOST_PAST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A challenger before the gate.
+
+    `champion` is None before the first promotion; `past` names champions of before. `recent_ids` are the labelled
+    predictions that judge, None if they are not asked for. An anchor whose rows have the digest `old_world` describes
+    a world that is gone: it is reported only.
+    """
+
+    challenger: str
+    champion: str | None
+    past: tuple[str, ...]
+    recent_ids: frozenset[str] | None
+    old_world: str | None
+    rules: Rules
+    limits: Limits
+
+    def to_json(self) -> Json:
+        """Return the case as a JSON object, to pass it between processes."""
+        ids = None if self.recent_ids is None else sorted(self.recent_ids)
+        return {**asdict(self), "past": list(self.past), "recent_ids": ids}
+
+
+def case_from_json(data: Json) -> Case:
+    """Return the case that `to_json` wrote."""
+    return Case(
+        challenger=data["challenger"],
+        champion=data["champion"],
+        past=tuple(data["past"]),
+        recent_ids=None if data["recent_ids"] is None else frozenset(data["recent_ids"]),
+        old_world=data["old_world"],
+        rules=Rules(**data["rules"]),
+        limits=Limits(**data["limits"]),
+    )
+
+
+def judge_bar(connection: Connection, release: str) -> Criterion | None:
+    """Judge whether labels have arrived since a release was rolled back; None if it never was."""
+    row = connection.execute(select(barred).where(barred.c.release == release)).first()
+    if row is None:
+        return None
+    n_new = count_labels_ever(connection) - row.labels
+    said = f"it was rolled back on {row.at:%Y-%m-%d %H:%M} UTC ({row.reason}); {n_new} labels have arrived since"
+    return Criterion("barred", n_new > 0, said, {"labels_then": row.labels, "labels_since": n_new})
+
+
+def find_old_world(connection: Connection, champion: Promotion) -> str | None:
+    """Return which anchor the champion's own verdict only reported, None if the anchor counted."""
+    query = select(promotions.c.gate).where(promotions.c.release == champion.release)
+    for gate in connection.scalars(query.order_by(promotions.c.epoch.desc())):
+        for criterion in json.loads(gate or "{}").get("criteria", []):
+            if criterion["name"] == "anchor" and "enforced" in criterion["figures"]:
+                figures = criterion["figures"]
+                return None if figures["enforced"] else str(figures["rows"])
+    return None
+
+
+def find_past(connection: Connection, champion: Promotion, *, challenger: str) -> tuple[str, ...]:
+    """Return the champions of before that were best on the anchor, best first; one that was rolled back does not count.
+
+    Their recorded figures only choose whom to ask again: the comparison is on the rows of today.
+    """
+    known = set(connection.scalars(select(promotions.c.release)))
+    known -= {*connection.scalars(select(barred.c.release)), champion.release, challenger}
+    found = {digest: recorded_auc(connection, digest) for digest in sorted(known)}
+    return tuple(sorted(found, key=lambda digest: -found[digest])[:MOST_PAST])
+
+
+def recorded_auc(connection: Connection, digest: str) -> float:
+    """Return the AUC on the anchor that a release was registered with, 0 if none was."""
+    registered = find_registered(connection, digest)
+    anchor = (registered.metrics.get("anchor") if registered else None) or {}
+    return float(anchor.get("auc", {}).get("value", 0.0))
