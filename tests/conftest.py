@@ -13,7 +13,7 @@ from homeostat.loop import begin_by_hand, tick
 from homeostat.project import open_project
 
 # A search that is short but real: the tests look at the way, not at the last point of AUC.
-SHORT_TRAINING = "\n[training]\ntrials = 3\nrepeats = 1\n"
+SHORT_TRAINING = "\n[training]\ntrials = 3\nrepeats = 1\n[retraining]\nquarantine_s = 0\n"
 Tell = Callable[[str], None]
 COUNTED: pytest.StashKey[list[str]] = pytest.StashKey()
 

@@ -39,6 +39,7 @@ window = 50
 min_new_labels = 20
 min_recent = 10
 min_recent_per_class = 2
+quarantine_s = 0
 """
 AUC: Json = {"value": 0.75, "low": 0.5, "high": 1.0}
 FOUND: Json = {

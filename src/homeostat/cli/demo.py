@@ -42,8 +42,9 @@ def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, ke
     console.print(f"[{style}]This runs on {table.origin}.[/] Seed {seed}, project {scratch}")
     guesses, target, reason = guess_schema(table.path, TARGET)
     settings = render_settings("diabetes", table.path.name, guesses, target, reason)
-    # Without a cooldown: that there is exactly one retraining must be the world's doing.
-    write_project(scratch / "homeostat.toml", settings + "\n[retraining]\ncooldown_s = 0\n")
+    # Without a cooldown: that there is exactly one retraining must be the world's doing. Without a quarantine: the
+    # story's outcomes arrive within seconds.
+    write_project(scratch / "homeostat.toml", settings + "\n[retraining]\ncooldown_s = 0\nquarantine_s = 0\n")
     story = run_story(scratch, seed=seed, console=console, keep=keep)
     print_claims(story, console)
     report = write_report(story, scratch / "report.html", origin=table.origin, seed=seed)

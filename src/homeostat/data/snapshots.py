@@ -83,8 +83,8 @@ def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows
     return take_labelled(LabelledRows(ids, columns, labels, sides, origins, seqs), keep)
 
 
-def take_labelled(rows: LabelledRows, chosen: Mask) -> LabelledRows:
-    """Return the chosen rows, a mask of shape (n_rows,)."""
+def take_labelled(rows: LabelledRows, chosen: Mask | NDArray[np.int64]) -> LabelledRows:
+    """Return the chosen rows: a mask of shape (n_rows,), or row numbers."""
     heads = (rows.labels[chosen], rows.sides[chosen], rows.origins[chosen], rows.seqs[chosen])
     return LabelledRows(rows.ids[chosen], take_rows(rows.columns, chosen), *heads)
 

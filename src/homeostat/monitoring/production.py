@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import msgspec
 import polars as pl
 import sqlalchemy
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, true, update
 
 from homeostat.data.columns import stack_rows
 from homeostat.errors import SourceUnreadable
@@ -129,14 +130,35 @@ def accept_again(content: bytes, schema: Schema) -> Row | None:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledProduction:
-    """The labelled predictions as a `Source`: each with its id, its features as sent, and its outcome.
+class Quarantine:
+    """How long an outcome waits before it is used, as seen from a moment; None in its place: it does not wait."""
 
-    Those that the schema of today no longer accepts, row or outcome, are left out.
+    now: datetime
+    lasts: timedelta
+
+
+def is_old_enough(quarantine: Quarantine | None) -> ColumnElement[bool]:
+    """Return the condition under which an outcome is used.
+
+    One that came further from now than the quarantine lasts is out of it, also if it seems to come from the future: the
+    clock was set back since, and says nothing of its age.
+    """
+    if quarantine is None or not quarantine.lasts:
+        return true()
+    begins, ends = quarantine.now - quarantine.lasts, quarantine.now + quarantine.lasts
+    return or_(labels.c.received_at <= begins, labels.c.received_at >= ends)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledProduction:
+    """The labelled predictions as a `Source`: each with its id, its features as sent, its outcome and who sent that.
+
+    Those that the schema of today no longer accepts, row or outcome, are left out, and those in quarantine.
     """
 
     database: Database
     schema: Schema
+    quarantine: Quarantine | None = None
 
     @property
     def name(self) -> str:
@@ -151,38 +173,46 @@ class LabelledProduction:
         SourceUnreadable
             No prediction that the schema accepts has a label yet.
         """
-        with self.database.read() as connection:
-            found = [
-                (line.id, line.observed_seq, accept_again(line.row, self.schema), json.loads(line.label))
-                for line in self._labelled(connection)
-            ]
-        kept = [line for line in found if line[2] and is_label(line[3], self.schema.target)]
-        if not kept:
+        frame, n_refused = self.read_counted()
+        if not len(frame):
             raise SourceUnreadable(
-                problem=f"none of {len(found)} labelled predictions fits the schema",
+                problem=f"none of {n_refused} labelled predictions fits the schema",
                 expected="at least one",
                 action="send outcomes to /v1/labels",
             )
+        return frame
+
+    def read_counted(self) -> tuple[pl.DataFrame, int]:
+        """Return the same, if need be without a row, and how many the schema of today no longer accepts."""
+        kept, n_refused = [], 0
+        with self.database.read() as connection:
+            for line in self._labelled(connection):
+                row, outcome = accept_again(line.row, self.schema), json.loads(line.label)
+                if row is None or not is_label(outcome, self.schema.target):
+                    n_refused += 1
+                else:
+                    kept.append((line.id, line.observed_seq, line.source, row, str(outcome)))
         frame: dict[str, pl.Series] = {
-            ".id": pl.Series([id_ for id_, *_ in kept]),
-            ".seq": pl.Series([seq for _, seq, *_ in kept], dtype=pl.Int64),
+            ".id": pl.Series([line[0] for line in kept], dtype=pl.String),
+            ".seq": pl.Series([line[1] for line in kept], dtype=pl.Int64),
+            ".sender": pl.Series([line[2] for line in kept], dtype=pl.String),
         }
         for feature in self.schema.features:
             kind = pl.Float64 if feature.kind == "numeric" else pl.String
-            frame[feature.name] = pl.Series([row[feature.name] for *_, row, _ in kept if row], dtype=kind)
-        frame[self.schema.target.name] = pl.Series([str(label) for *_, label in kept])
-        return pl.DataFrame(frame)
+            frame[feature.name] = pl.Series([line[3][feature.name] for line in kept], dtype=kind)
+        frame[self.schema.target.name] = pl.Series([line[4] for line in kept], dtype=pl.String)
+        return pl.DataFrame(frame), n_refused
 
     def describe(self) -> Json:
         """Return the log's line of lineage: how many labels there were."""
         with self.database.read() as connection:
             return {"kind": "production", "name": self.name, "labels": count_labels(connection)}
 
-    def _labelled(self, connection: Connection) -> Iterable[sqlalchemy.Row[tuple[str, int, bytes, str]]]:
+    def _labelled(self, connection: Connection) -> Iterable[sqlalchemy.Row[tuple[str, int, bytes, str, str]]]:
         query = (
-            select(predictions.c.id, predictions.c.observed_seq, predictions.c.row, labels.c.label)
+            select(predictions.c.id, predictions.c.observed_seq, predictions.c.row, labels.c.label, labels.c.source)
             .join(labels, labels.c.prediction == predictions.c.id)
-            .where(predictions.c.observed_seq.is_not(None))
+            .where(predictions.c.observed_seq.is_not(None), is_old_enough(self.quarantine))
             .order_by(predictions.c.observed_seq)
         )
         return connection.execute(query)
@@ -193,17 +223,23 @@ def count_labels(connection: Connection) -> int:
     return int(connection.scalar(select(func.count()).select_from(labels)) or 0)
 
 
-def count_labels_ever(connection: Connection) -> int:
-    """Return how many labels have ever arrived: those that were deleted since, with their predictions, count too."""
-    return count_labels(connection) + (connection.scalar(select(retention.c.labels)) or 0)
+def count_labels_ever(connection: Connection, quarantine: Quarantine | None = None) -> int:
+    """Return how many labels have ever arrived, those in quarantine left out.
+
+    Those that were deleted since, with their predictions, count too.
+    """
+    query = select(func.count()).select_from(labels).where(is_old_enough(quarantine))
+    return int(connection.scalar(query) or 0) + (connection.scalar(select(retention.c.labels)) or 0)
 
 
-def labelled_since(connection: Connection, *, first_seq: int, at_most: int) -> list[tuple[str, str]]:
+def labelled_since(
+    connection: Connection, *, first_seq: int, at_most: int, quarantine: Quarantine | None = None
+) -> list[tuple[str, str]]:
     """Return id and label (as JSON text) of the newest labelled predictions observed from `first_seq` on, in order."""
     query = (
         select(predictions.c.id, labels.c.label)
         .join(labels, labels.c.prediction == predictions.c.id)
-        .where(predictions.c.observed_seq >= first_seq)
+        .where(predictions.c.observed_seq >= first_seq, is_old_enough(quarantine))
         .order_by(predictions.c.observed_seq.desc())
         .limit(at_most)
     )

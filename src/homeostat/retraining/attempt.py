@@ -116,7 +116,7 @@ def read_answer(part: str, exit_code: int, printed: str, complaints: str) -> Jso
 
 def snapshot_part(project: Project, request: Json) -> Json:
     """Freeze the training set of a cycle."""
-    from homeostat.retraining.training_data import freeze_training_set  # noqa: PLC0415  only the child reads tables
+    from homeostat.retraining.freezing import freeze_training_set  # noqa: PLC0415  only the child reads tables
 
     now = datetime.fromisoformat(request["now"])
     return freeze_training_set(project, reload_files=request["reload_files"], now=now)

@@ -3,7 +3,7 @@
 Not here: what a training set holds (`retraining.training_data`), or the child processes (`retraining.attempt`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from homeostat.deployment.registry import current_promotion, register_release
@@ -30,11 +30,19 @@ def step_snapshot(turn: Turn) -> Done:
 
 
 def describe_snapshot(frozen: Json) -> str:
-    """Return in words what a training set holds and what stays out of it."""
-    rows = ", ".join(f"{n} {side}" for side, n in frozen["rows"].items() if n)
-    change = frozen["change"] or {}
-    told = f" {change['sentence']}" if change.get("sentence") and change["kind"] != "none" else ""
-    return f"Snapshot {frozen['snapshot'][:12]}: {rows} rows.{told}"
+    """Return in words what a training set holds, what stays out of it, and what looks too good to be true."""
+    said = f"Snapshot {frozen['snapshot'][:12]}: {listed(frozen['rows'])} rows."
+    if frozen["left_out"]:
+        said += f" Left out: {listed(frozen['left_out'])}."
+    for name, found in frozen["giveaways"].items():
+        said += f" {name} alone tells the outcome (AUC {found:.3f}): is it known when a prediction is asked for?"
+    change = frozen["change"]
+    return f"{said} {change['sentence']}" if change and change["kind"] != "none" and change["sentence"] else said
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return counts with their names."""
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n)
 
 
 def step_search(turn: Turn) -> Done:

@@ -3,12 +3,11 @@
 Not here: the statistics of it, or the fit. Every row passes the same rules as a request.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from homeostat.data.columns import join_columns, texts
@@ -21,16 +20,22 @@ from homeostat.data.snapshots import (
     join_labelled,
     load_snapshot,
     require_classes,
+    take_labelled,
 )
 from homeostat.data.sources import Source, as_cells, open_source, text_cells
 from homeostat.deployment.artifacts import find_release, open_release
-from homeostat.deployment.registry import current_promotion
-from homeostat.errors import DataInsufficient, SourceUnreadable, TargetInvalid
-from homeostat.monitoring.production import LabelledProduction, count_labels_ever, read_rows, watched_range
+from homeostat.errors import DataInsufficient, TargetInvalid
+from homeostat.monitoring.production import (
+    LabelledProduction,
+    Quarantine,
+    count_labels_ever,
+    read_rows,
+    watched_range,
+)
 from homeostat.project import Project
 from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
-from homeostat.retraining.regimes import judge_change
-from homeostat.training.recipes import propose_recipes
+from homeostat.retraining.selection import select_labels
+from homeostat.training.giveaways import find_giveaways
 from homeostat.validation.checks import check_table, require_columns
 from homeostat.validation.profiles import mask_missing
 
@@ -55,7 +60,15 @@ def load_source(source: Source, schema: Schema, *, origin: str, anchor_share: fl
     TargetInvalid
         An accepted row has an outcome that is neither of the target's two values.
     """
-    frame = source.read()
+    return load_table(
+        source, source.read(), schema, origin=origin, anchor_share=anchor_share, recent_share=recent_share
+    )
+
+
+def load_table(
+    source: Source, frame: pl.DataFrame, schema: Schema, *, origin: str, anchor_share: float, recent_share: float
+) -> Loaded:
+    """Return the accepted rows of a table that a source has handed over; see `load_source`."""
     require_columns(frame.columns, [schema.target.name, *(feature.name for feature in schema.features)])
     checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
     outcomes = read_labels(frame[schema.target.name].to_list(), schema.target)
@@ -94,10 +107,59 @@ def spell(value: object) -> str:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """The labelled predictions of the log that are old enough: `rows` is None if there are none.
+
+    `senders` names who sent each outcome; `left_out` counts those in quarantine and those that the schema refuses;
+    `n_ever` the outcomes that have ever arrived and are, or were, out of quarantine.
+    """
+
+    rows: Loaded | None
+    senders: Mapping[str, str]
+    left_out: Mapping[str, int]
+    n_ever: int
+
+
+def load_production(project: Project, quarantine: Quarantine | None) -> Produced:
+    """Return the labelled predictions that the log holds."""
+    with project.database.read() as connection:
+        n_ever = count_labels_ever(connection, quarantine)
+        n_young = count_labels_ever(connection) - n_ever
+    source = LabelledProduction(project.database, project.schema, quarantine)
+    frame, n_refused = source.read_counted()
+    rows = load_table(source, frame, project.schema, origin=PRODUCTION, **shares_of(project)) if len(frame) else None
+    senders = dict(zip(frame[".id"].to_list(), frame[".sender"].to_list(), strict=True))
+    return Produced(rows, senders, {"quarantine": n_young, "schema": n_refused}, n_ever)
+
+
+def shares_of(project: Project) -> dict[str, float]:
+    """Return the shares by which rows are put on their sides."""
+    settings = project.settings
+    return {"anchor_share": settings.training.anchor_share, "recent_share": settings.retraining.recent_share}
+
+
+def load_files(project: Project) -> list[Loaded]:
+    """Return the rows of the project's own data."""
+    found = []
+    for location in project.settings.project.data:
+        source = open_source(location, folder=project.folder, query=project.settings.project.query)
+        found.append(load_source(source, project.schema, origin=FILE, **shares_of(project)))
+    return found
+
+
 def take_snapshot(
-    project: Project, *, champion: Promotion | None, reload_files: bool, change_point: int | None
+    project: Project,
+    *,
+    champion: Promotion | None,
+    reload_files: bool,
+    change_point: int | None,
+    quarantine: Quarantine | None = None,
 ) -> Snapshot:
     """Store and return the training set of an attempt.
+
+    Labelled predictions of the champion's snapshot stay, also once the log has deleted them or their quarantine were
+    longer now; the window, the caps and the other rules of `retraining.selection` hold for them and the new ones alike.
 
     Parameters
     ----------
@@ -110,6 +172,8 @@ def take_snapshot(
         that the loop does not depend on files that may have changed since.
     change_point
         The observed number from which on the world looks moved: the new baseline begins there.
+    quarantine
+        Of outcomes; None if none waits.
 
     Raises
     ------
@@ -117,51 +181,34 @@ def take_snapshot(
         Nothing is left to learn from, a side has too few rows of a class, or a column is all missing.
     """
     schema, settings = project.schema, project.settings
-    shares = {"anchor_share": settings.training.anchor_share, "recent_share": settings.retraining.recent_share}
     old = None if champion is None else champion_snapshot(project, champion)
-    parts: list[Loaded] = []
-    if old is None or reload_files:
-        for location in settings.project.data:
-            source = open_source(location, folder=project.folder, query=settings.project.query)
-            parts.append(load_source(source, schema, origin=FILE, **shares))
+    parts = load_files(project) if old is None or reload_files else []
     if old is not None:
         kept = production_part(old.rows) if reload_files else old.rows
         parts.append(Loaded(kept, {"kind": "snapshot", "name": old.digest, "rows": len(kept.labels)}))
-    with project.database.read() as connection:
-        n_labels = count_labels_ever(connection)
-    with suppress(SourceUnreadable):  # no labelled prediction yet, or none that the schema accepts
-        production = LabelledProduction(project.database, schema)
-        parts.append(load_source(production, schema, origin=PRODUCTION, **shares))
-    rows = join_labelled([part.rows for part in parts], schema)
-    if not len(rows.labels):
+    produced = load_production(project, quarantine)
+    parts += [] if produced.rows is None else [produced.rows]
+    offered = join_labelled([part.rows for part in parts], schema)
+    if not len(offered.labels):
         raise DataInsufficient(
             problem="every row was rejected", expected="accepted rows", action="see `homeostat check` for the reasons"
         )
+    selected = select_labels(offered, produced.senders, settings.retraining)
+    rows = take_labelled(offered, selected.kept)
     require_classes(rows, at_least=settings.training.folds)
     require_measured(rows.columns, schema)
     baseline = choose_baseline(project, rows, old, champion, change_point)
-    lineage = {"sources": [part.lineage for part in parts], "labels_seen": n_labels, "change_point": change_point}
-    return create_snapshot(rows, baseline, schema=schema, lineage=lineage, blobs=project.blobs)
-
-
-def freeze_training_set(project: Project, *, reload_files: bool, now: datetime) -> Json:
-    """Store the training set of a cycle, and return what the steps after it need: its name, the change, the recipes."""
-    with project.database.read() as connection:
-        champion = current_promotion(connection)
-        change = None if champion is None else judge_change(connection, project, champion, now=now)
-    since = None if change is None else change.since
-    snapshot = take_snapshot(project, champion=champion, reload_files=reload_files, change_point=since)
-    settings = project.settings
-    recipes = propose_recipes(
-        snapshot.rows, change, half_life=settings.retraining.half_life, folds=settings.training.folds
-    )
-    return {
-        "snapshot": snapshot.digest,
-        "rows": snapshot.lineage["rows"],
-        "labels_seen": snapshot.lineage["labels_seen"],
-        "change": None if change is None else asdict(change),
-        "recipes": [asdict(recipe) for recipe in recipes],
+    trained = take_labelled(rows, np.asarray(rows.sides == "training", dtype=np.bool_))
+    lineage = {
+        "sources": [part.lineage for part in parts],
+        "labels_seen": produced.n_ever,
+        "change_point": change_point,
+        "left_out": {reason: n for reason, n in produced.left_out.items() if n} | dict(selected.left_out),
+        "senders": dict(selected.sources),
+        "single_source": selected.single_source,
+        "giveaways": dict(find_giveaways(trained.columns, trained.labels, schema)),
     }
+    return create_snapshot(rows, baseline, schema=schema, lineage=lineage, blobs=project.blobs)
 
 
 def require_measured(columns: Columns, schema: Schema) -> None:
@@ -196,10 +243,7 @@ def file_part(rows: LabelledRows) -> LabelledRows:
 
 def origin_part(rows: LabelledRows, origin: str) -> LabelledRows:
     """Return the rows of one origin."""
-    mask = np.asarray(rows.origins == origin, dtype=np.bool_)
-    columns = {name: array[mask] for name, array in rows.columns.items()}
-    heads = (rows.labels[mask], rows.sides[mask], rows.origins[mask], rows.seqs[mask])
-    return LabelledRows(rows.ids[mask], columns, *heads)
+    return take_labelled(rows, np.asarray(rows.origins == origin, dtype=np.bool_))
 
 
 def choose_baseline(
