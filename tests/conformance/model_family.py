@@ -4,6 +4,7 @@ Not here: how good a family is.
 """
 
 import json
+from functools import partial
 
 import numpy as np
 import onnx
@@ -128,6 +129,43 @@ class ModelFamilyConformance:
 
         assert model.importance().tolist() == [0] * N_DESIGN
         assert np.ptp(compiled_margins(model, draw_table(1)[0])) == 0
+
+    def test_rows_that_all_count_one_are_rows_without_weights(self, family: ModelFamily, model: FittedModel) -> None:
+        weighted = family.fit(*draw_table(0), parameters=suggested(family), seed=0, weights=np.ones(N_ROWS))
+
+        fresh, _ = draw_table(1)
+        np.testing.assert_allclose(weighted.margins(fresh), model.margins(fresh), atol=1e-5)
+
+    def test_rows_that_count_nothing_are_not_there(self, family: ModelFamily) -> None:
+        (design, labels), (fresh, _) = draw_table(0), draw_table(1)
+        counted = np.arange(N_ROWS) % 3 > 0
+        # What they hold must not matter, however far out it is.
+        spoilt = np.where(counted[:, np.newaxis], design, np.float32(1e6))
+
+        without = family.fit(design[counted], labels[counted], parameters=suggested(family), seed=0)
+        weightless = family.fit(
+            spoilt, labels, parameters=suggested(family), seed=0, weights=counted.astype(np.float64)
+        )
+
+        np.testing.assert_allclose(weightless.margins(fresh), without.margins(fresh), atol=1e-4)
+
+    def test_a_row_that_counts_four_times_pulls_about_as_much_as_four_rows(self, family: ModelFamily) -> None:
+        (design, labels), (fresh, _) = draw_table(0), draw_table(1)
+        # Positives, so that the margins rise, and by far more than a family's own chance would move them.
+        weights = np.where(labels == 1, 4.0, 1.0)
+        copies = np.repeat(np.arange(N_ROWS), weights.astype(int))
+        fit = partial(family.fit, parameters=suggested(family), seed=0)
+
+        plain, weighted, repeated = (
+            model.margins(fresh).mean()
+            for model in (
+                fit(design, labels),
+                fit(design, labels, weights=weights),
+                fit(design[copies], labels[copies]),
+            )
+        )
+
+        assert weighted - plain == pytest.approx(repeated - plain, rel=0.2)
 
     def test_its_native_form_is_text(self, model: FittedModel) -> None:
         assert model.text().strip()

@@ -48,6 +48,17 @@ def test_a_stronger_penalty_gives_smaller_weights() -> None:
     assert np.abs(strong.weights).sum() < np.abs(weak.weights).sum() / 3
 
 
+def test_a_row_that_counts_twice_is_the_row_twice() -> None:
+    design, labels = draw_table(0)
+    weights = np.where(np.arange(len(labels)) % 3, 1, 2)
+    copies = np.repeat(np.arange(len(labels)), weights)
+
+    weighted = Logistic().fit(design, labels, parameters={"C": 0.5}, seed=0, weights=weights.astype(np.float64))
+    repeated = Logistic().fit(design[copies], labels[copies], parameters={"C": 0.5}, seed=0)
+
+    np.testing.assert_allclose(weighted.margins(design), repeated.margins(design), atol=1e-4)
+
+
 def test_the_text_holds_every_parameter() -> None:
     model = Logistic().fit(*draw_table(0), parameters={}, seed=0)
 
