@@ -5,18 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
 
-from homeostat.deployment.registry import promote, register_release, restore
+from homeostat.deployment.registry import promote, register_release
 from homeostat.errors import ReleaseMissing, StateError
-from homeostat.monitoring.labels import LabelItem, write_labels
-from homeostat.records import Criterion, GateResult, Target
+from homeostat.records import Criterion, GateResult
 from homeostat.retraining.asking import NO_REASON, describe_waiting, place, tell_request
 from homeostat.retraining.cycles import close_cycle, find_open_cycle, open_cycle
 from homeostat.retraining.requests import Asked, Request, answer_request, list_pending
 from homeostat.store.database import Database
 from homeostat.store.events import read_events
-from homeostat.store.tables import predictions
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -163,20 +160,6 @@ def test_once_it_was_answered_it_may_be_asked_again(database: Database) -> None:
         answer_request(connection, first, outcome="refused", sentence="no", now=NOW)
 
     assert wish(database, "promote", "2").id == first.id + 1
-
-
-def test_a_release_that_was_rolled_back_is_barred_until_a_label_arrives(database: Database) -> None:
-    put(database, B, at=1)
-    restore(
-        database, A, expected_epoch=2, alarm="hand", reason="bad", actor="cli:ann", labels_ever=0, now=NOW, lease=None
-    )
-
-    assert "was rolled back, and no label has arrived since" in refuse(database, "promote", "2").problem
-    with database.write() as connection:
-        line = {"id": "p", "received_at": NOW, "release": A, "row": b"{}", "probability": 0.5, "label": "0"}
-        connection.execute(insert(predictions).values(line))
-        write_labels(connection, [LabelItem("p", 1)], target=Target("t", 0, 1), source="test", now=NOW)
-    assert wish(database, "promote", "2").release == B
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------

@@ -13,13 +13,11 @@ from sqlalchemy import Connection
 from homeostat.deployment.registry import (
     RegisteredRelease,
     current_promotion,
-    is_barred,
     last_good,
     require_production,
     resolve_release,
 )
 from homeostat.errors import StateError
-from homeostat.monitoring.production import count_labels_ever
 from homeostat.records import Json
 from homeostat.retraining.cycles import Cycle, find_open_cycle, list_cycles
 from homeostat.retraining.fulfilment import find_held
@@ -75,13 +73,6 @@ def find_promotable(connection: Connection, name: str | None) -> str:
     """Return the digest of a release that may be promoted; the gate decides later."""
     registered = resolve_release(connection, name or "")
     require_elsewhere(connection, registered)
-    if is_barred(connection, registered.digest, labels_ever=count_labels_ever(connection)):
-        raise StateError(
-            problem=f"release {registered.number} ({registered.digest[:12]}) was rolled back, "
-            "and no label has arrived since",
-            expected="a release that is not barred",
-            action="send outcomes: with new ones the gate may judge it again",
-        )
     return registered.digest
 
 

@@ -25,6 +25,7 @@ PREDICT = frozenset({"predict"})
 LABEL = frozenset({"label"})
 READ = frozenset({"read"})
 READ_OR_PREDICT = READ | PREDICT
+ADMIN = frozenset({"admin"})
 
 ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -35,6 +36,11 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/v2/health/ready": OPEN,
         "/v1/predict": PREDICT,
         "/v1/labels": LABEL,
+        "/v1/retrain": ADMIN,
+        "/v1/promote": ADMIN,
+        "/v1/approve": ADMIN,
+        "/v1/rollback": ADMIN,
+        "/v1/requests/{id}": READ,
         "/v1/status": READ,
         "/v1/drift": READ,
         "/v1/performance": READ,
@@ -170,7 +176,7 @@ def scope_missing(known: KnownKey, path: str, openers: frozenset[str]) -> ScopeM
     scopes, held = " or ".join(sorted(openers)), " and ".join(sorted(known.key.scopes))
     return ScopeMissing(
         problem=f"the key {known.key.id} has the scope {held}, and {path[:200]} asks for {scopes}",
-        expected=f"a key with the scope {scopes}, or admin",
+        expected=f"a key with the scope {scopes}" if openers == ADMIN else f"a key with the scope {scopes}, or admin",
         action=f"use another key: `homeostat keys create --scope {min(openers)}` makes one",
     )
 

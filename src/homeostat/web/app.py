@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from homeostat.project import Project
 from homeostat.web.access import RequireKey
 from homeostat.web.admission import Admission
+from homeostat.web.asking import add_asking
 from homeostat.web.description import DescribedApp
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
@@ -52,6 +53,7 @@ def create_app(project: Project) -> FastAPI:
     for route in INFER_ROUTES:
         app.post(route, **describe_infer(project.schema, route, project.settings.project.name))(answered_before)
     add_labels(app, worker)
+    add_asking(app, worker)
     add_state(app, worker)
     add_health(app, worker)
     add_open_inference(app, worker)

@@ -55,7 +55,8 @@ OBJECT_OR_NULL: Json = {"type": ["object", "null"]}
 # The answers of the routes that only look, by path and status: the members of an object.
 LOOKS: Mapping[tuple[str, str], Json] = MappingProxyType(
     {
-        ("/v1/status", "200"): {"ready": {"type": "boolean"}, "production": OBJECT_OR_NULL, "serving": OBJECT_OR_NULL},
+        ("/v1/status", "200"): {"ready": {"type": "boolean"}, "production": OBJECT_OR_NULL, "serving": OBJECT_OR_NULL}
+        | {"decision": OBJECT_OR_NULL, "waiting": {"type": "object"}},
         ("/v1/drift", "200"): {"check": OBJECT_OR_NULL},
         ("/v1/performance", "200"): {"epoch": {"type": "integer"}, "estimated": OBJECT_OR_NULL, "checks": OBJECTS},
         ("/v1/releases", "200"): {"releases": OBJECTS},
@@ -69,7 +70,7 @@ LOOKS: Mapping[tuple[str, str], Json] = MappingProxyType(
 )
 VERBOSE: Json = {"name": "verbose", "in": "query", "allowEmptyValue": True, "schema": {"type": "string"}}
 # Answers that are kept for a request that is sent again.
-KEPT = frozenset({"200", "404", "409", "422"})
+KEPT = frozenset({"200", "202", "404", "409", "422"})
 
 
 class DescribedApp(FastAPI):
@@ -94,19 +95,19 @@ def describe_all(document: Json) -> None:
     document["paths"]["/readyz"]["get"]["parameters"] = [VERBOSE]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            describe_operation(operation, path, takes_rows_or_labels=method == "post")
+            describe_operation(operation, path, changes_something=method == "post")
 
 
-def describe_operation(operation: Json, path: str, *, takes_rows_or_labels: bool) -> None:
+def describe_operation(operation: Json, path: str, *, changes_something: bool) -> None:
     """Add to the description of one route, in place, what it shares with others."""
     scopes = ROUTES[path]
     if scopes is OPEN:
         operation["security"] = []
     responses = operation["responses"]
-    for status in find_refusals(path, takes_rows=takes_rows_or_labels and scopes == PREDICT):
+    for status in find_refusals(path, takes_rows=changes_something and scopes == PREDICT):
         response = responses.setdefault(status, describe_refusal(path, REFUSALS[status]))
         response.setdefault("headers", {}).update(HEADERS.get(status, {}))
-    if takes_rows_or_labels:
+    if changes_something:
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
         for status in KEPT & responses.keys():
             responses[status].setdefault("headers", {}).update(REPLAYED)

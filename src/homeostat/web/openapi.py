@@ -83,6 +83,22 @@ class ReusedProblem(Problem):
     code: Literal["idempotency-key-reused"]
 
 
+class Asked(BaseModel):
+    """Something that was asked of the loop, and what became of it."""
+
+    request: int = Field(description="Its number: GET /v1/requests/NUMBER tells what becomes of it.")
+    kind: Literal["retrain", "promote", "approve", "rollback"]
+    release: str | None = Field(description="The digest that it is about.")
+    reason: str
+    actor: str
+    at: str
+    decided_at: str | None = Field(description="When a loop took it up or refused it.")
+    outcome: str | None = Field(
+        description="Null while it waits; begun; refused; or how its cycle has ended, such as promoted or rolled_back."
+    )
+    sentence: str
+
+
 class LabelProblem(Problem):
     """A label that was not recorded."""
 
@@ -143,6 +159,48 @@ def describe_labels(schema: Schema) -> dict[str, Any]:
             **common_problems(),
         },
         "openapi_extra": {"requestBody": request_body({"anyOf": [label, many]}, examples)},
+    }
+
+
+def describe_asking(kind: str, body: Json) -> dict[str, Any]:
+    """Return the keyword arguments of a route that asks something of the loop."""
+    summaries = {
+        "retrain": "Ask for a retraining",
+        "promote": "Ask for a release to be taken to the gate, and into production if it passes",
+        "approve": "Approve a release that passed the gate and waits; the newest, unless one is named",
+        "rollback": "Ask for the last good release to be put back",
+    }
+    examples = {"moved": {"summary": "With a reason", "value": {"reason": "the laboratory has changed its method"}}}
+    if "release" in body["properties"]:
+        examples["moved"]["value"] = {"release": "2", "reason": "it was better"}
+    return {
+        "tags": ["control"],
+        "summary": summaries[kind],
+        "description": "The next turn of a loop carries it out, through the same checks as everything else.",
+        "response_model": None,
+        "status_code": 202,
+        "responses": {
+            202: {"model": Asked, "description": "It waits for a loop."},
+            404: problem_response(Problem, "No release, or more than one, has this name; or none is in production."),
+            409: problem_response(Problem, "It is done, or asked for, already; or there is nothing to do it with."),
+            422: problem_response(ReusedProblem, "The Idempotency-Key is not new."),
+            **common_problems(),
+        },
+        "openapi_extra": {"requestBody": request_body(body, examples)},
+    }
+
+
+def describe_request() -> dict[str, Any]:
+    """Return the keyword arguments of the route that tells what became of a request."""
+    return {
+        "tags": ["control"],
+        "summary": "What was asked of the loop, and what became of it",
+        "response_model": None,
+        "responses": {
+            200: {"model": Asked, "description": "The request."},
+            404: problem_response(Problem, "There is no such request."),
+            422: problem_response(Problem, "The number is none."),
+        },
     }
 
 

@@ -24,7 +24,8 @@ from homeostat.monitoring.outcome_checks import describe_current_outcomes
 from homeostat.monitoring.predictions import count_log
 from homeostat.monitoring.state_metrics import read_state
 from homeostat.records import Json
-from homeostat.store.events import read_events
+from homeostat.retraining.asking import describe_waiting
+from homeostat.store.events import latest_event, read_events
 from homeostat.validation.schema import schema_to_json
 from homeostat.web.worker import Worker
 
@@ -119,7 +120,7 @@ def add_health(app: FastAPI, worker: Worker) -> None:
 
 def describe_status(connection: Connection, worker: Worker) -> Json:
     """Return where the project stands, as the database and this process see it."""
-    check = latest_drift_check(connection)
+    check, decision = latest_drift_check(connection), latest_event(connection, "decision")
     return {
         "project": worker.project.settings.project.name,
         "version": version("homeostat"),
@@ -129,6 +130,8 @@ def describe_status(connection: Connection, worker: Worker) -> Json:
         **describe_worker(worker),
         "log": asdict(count_log(connection)),
         "drift": {key: value for key, value in check.items() if key != "report"} if check else None,
+        "decision": {"at": decision.at, **decision.payload} if decision else None,
+        "waiting": describe_waiting(connection),
     }
 
 
