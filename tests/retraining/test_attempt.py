@@ -193,5 +193,5 @@ def test_the_code_version_names_every_library_that_can_change_a_model() -> None:
     assert all(found.values())
 
 
-def test_the_parts_are_those_that_the_loop_asks_for() -> None:
-    assert list(PARTS) == ["prepare", "snapshot", "search", "fit", "track", "judge", "mirror"]
+def test_the_parts_are_those_that_the_loop_and_reproduce_ask_for() -> None:
+    assert list(PARTS) == ["prepare", "snapshot", "search", "fit", "track", "judge", "mirror", "reproduce"]

@@ -36,6 +36,7 @@ MODULES = {
     "approve": ("requests", "Approve a release that passed the gate and waits."),
     "rollback": ("requests", "Go back to the last good release."),
     "verify": ("releases", "Verify the event log, every byte, every golden row."),
+    "reproduce": ("reproduce", "Train a release again from its lineage; compare."),
     "predict": ("data", "Score a file."),
     "label": ("data", "Record outcomes from a file."),
     "replay": ("replay", "Run the loop over recorded history; compare policies."),

@@ -1,4 +1,4 @@
-"""One training attempt, each part in a process of its own: snapshot, search, fit and pack, track, judge, mirror.
+"""One training attempt, or a repetition of one, each part in a process of its own.
 
 Not here: when an attempt is made or what follows (`homeostat.loop`). A training that dies or hogs memory takes nothing
 with it, and the loop never imports what trains. The child reads one JSON object, and prints one as its last line.
@@ -216,6 +216,15 @@ def mirror_part(project: Project, request: Json) -> Json:
     return {"version": mirror_production(client, project=name, release=request["release"], run_id=request["run_id"])}
 
 
+def reproduce_part(project: Project, request: Json) -> Json:
+    """Make a release again from its lineage, in a folder that is thrown away, and compare."""
+    from homeostat.retraining.reproduction import find_origin, repeat_search, reproduce  # noqa: PLC0415  as above
+
+    origin = find_origin(project, request["release"])
+    found = repeat_search(origin) if request["with_search"] else origin.found
+    return reproduce(origin, found, code=code_version(), scratch=Path(request["scratch"]))
+
+
 def lacks_store(project: Project) -> bool:
     """Return whether the experiment manager's embedded store is still to be built."""
     if not project.is_tracked:
@@ -232,6 +241,7 @@ PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
     "track": track_part,
     "judge": judge_part,
     "mirror": mirror_part,
+    "reproduce": reproduce_part,
 }
 
 
