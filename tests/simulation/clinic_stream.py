@@ -1,0 +1,115 @@
+"""A clinic like Pima's with a release in production, and streams of its patients with and without a change.
+
+Not here: what a replay of them must come to (`tests/simulation/test_replay.py`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.project import read_settings, schema_of
+from homeostat.records import Json
+from homeostat.simulation.backtest import OWN, Backtest, run_backtest
+from homeostat.simulation.cohort import (
+    PUBLISHED,
+    Cohort,
+    Labels,
+    draw_aged,
+    draw_ordinary,
+    fit_cohort,
+    synthetic_table,
+)
+from homeostat.simulation.history import Names, read_history
+from homeostat.validation.checks import check_table
+from tests.conftest import SHORT_TRAINING, train_project
+
+REGISTER_ROWS = 768
+TARGET = "Outcome"
+UNTRACKED = '\n[store]\ntracking = "none"\n'
+BEGIN = datetime(1996, 5, 7)  # noqa: DTZ001  files hold naive moments
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A project folder, and the clinic whose register is its table."""
+
+    folder: Path
+    cohort: Cohort
+
+
+def write_clinic(folder: Path, *, extra: str = SHORT_TRAINING) -> Path:
+    """Write the project that `homeostat init` would write for a table like Pima's, with a short training."""
+    columns, labels = synthetic_table(REGISTER_ROWS, seed=0)
+    folder.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame({**columns, TARGET: labels}).write_csv(folder / "patients.csv")
+    guesses, target, reason = guess_schema(folder / "patients.csv", TARGET)
+    settings = render_settings("clinic", "patients.csv", guesses, target, reason)
+    write_project(folder / "homeostat.toml", settings + UNTRACKED + extra)
+    return folder
+
+
+def open_clinic(folder: Path) -> Clinic:
+    """Train the clinic's first release, and meet its patients."""
+    columns, labels = synthetic_table(REGISTER_ROWS, seed=0)
+    schema = schema_of(read_settings(train_project(folder)))
+    return Clinic(folder, fit_cohort(check_table(columns, schema).columns, labels, schema))
+
+
+def ordinary(clinic: Clinic, n_rows: int, *, seed: int = 1) -> tuple[Table, Labels]:
+    """Return patients of the population that the table came from, and their outcomes."""
+    columns, outcomes = draw_ordinary(clinic.cohort, n_rows, np.random.default_rng(seed))
+    return {name: columns[name] for name in PUBLISHED}, outcomes
+
+
+def aged(clinic: Clinic, n_rows: int, *, seed: int = 2) -> tuple[Table, Labels]:
+    """Return patients of whom three of eight features have moved, and their outcomes."""
+    columns, outcomes = draw_aged(clinic.cohort, n_rows, np.random.default_rng(seed))
+    return {name: columns[name] for name in PUBLISHED}, outcomes
+
+
+def follow(before: tuple[Table, Labels], after: tuple[Table, Labels]) -> tuple[Table, Labels]:
+    """Return one stream behind the other."""
+    columns = {name: np.concatenate([values, after[0][name]]) for name, values in before[0].items()}
+    return columns, np.concatenate([before[1], after[1]])
+
+
+def raise_features(columns: Table, by_sd: dict[str, float], *, since: int = 0) -> Table:
+    """Return the stream with some features higher by so many standard deviations; what is not measured stays so."""
+    raised = dict(columns)
+    for name, sd in by_sd.items():
+        values = columns[name]
+        moved = (np.arange(len(values)) >= since) & (values > 0)
+        raised[name] = values + np.where(moved, sd * values[values > 0].std(), 0.0)
+    return raised
+
+
+def live(clinic: Clinic, scratch: Path, columns: Table, outcomes: Labels | None, *, every_min: float = 1) -> Backtest:
+    """Replay patients that come at even intervals; each outcome is known at once."""
+    n_rows = len(columns["Age"])
+    moments = [BEGIN + row * timedelta(minutes=every_min) for row in range(n_rows)]
+    known = {} if outcomes is None else {TARGET: outcomes}
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = scratch / "stream.parquet"
+    pl.DataFrame({"row_id": np.arange(n_rows), "event_time": moments, **columns, **known}).write_parquet(path)
+    history = read_history(path, None, schema_of(read_settings(clinic.folder)), Names())
+    found = run_backtest(
+        clinic.folder,
+        history,
+        {},
+        scratch / "projects",
+        approvals="grant",
+        tell=lambda *_: None,
+        progress=lambda _: None,
+    )
+    return found[OWN]
+
+
+def told(backtest: Backtest, *events: str) -> list[Json]:
+    """Return the lines of some kinds."""
+    return [line for line in backtest.replayed.lines if line["event"] in events]
