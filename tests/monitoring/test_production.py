@@ -285,4 +285,7 @@ def test_labels_are_counted_and_listed_since_a_row(database: Database) -> None:
 
     with database.read() as connection:
         assert count_labels(connection) == 3
-        assert sorted(labelled_since(connection, first_seq=3, at_most=9)) == [(ids[2], "1"), (ids[3], "0")]
+        assert sorted(labelled_since(connection, first_seq=3, at_most=9)) == [
+            (ids[2], "1", "test"),
+            (ids[3], "0", "test"),
+        ]

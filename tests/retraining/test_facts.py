@@ -59,7 +59,7 @@ def facts(project: Project, champion: Promotion) -> Facts:
 def judges(project: Project, champion: Promotion) -> dict[str, object]:
     with project.database.read() as connection:
         change = gather_watch(connection, project, champion, now=NOW).change
-        return judging_labels(connection, project, champion, change=change)
+        return judging_labels(connection, project, champion, change=change, now=NOW)
 
 
 def watch(project: Project, champion: Promotion) -> Watch:

@@ -234,13 +234,13 @@ def count_labels_ever(connection: Connection, quarantine: Quarantine | None = No
 
 def labelled_since(
     connection: Connection, *, first_seq: int, at_most: int, quarantine: Quarantine | None = None
-) -> list[tuple[str, str]]:
-    """Return id and label (as JSON text) of the newest labelled predictions observed from `first_seq` on, in order."""
+) -> list[tuple[str, str, str]]:
+    """Return id, label (as JSON text) and sender of the newest labelled predictions from `first_seq` on, in order."""
     query = (
-        select(predictions.c.id, labels.c.label)
+        select(predictions.c.id, labels.c.label, labels.c.source)
         .join(labels, labels.c.prediction == predictions.c.id)
         .where(predictions.c.observed_seq >= first_seq, is_old_enough(quarantine))
         .order_by(predictions.c.observed_seq.desc())
         .limit(at_most)
     )
-    return [(row.id, row.label) for row in reversed(connection.execute(query).all())]
+    return [(row.id, row.label, row.source) for row in reversed(connection.execute(query).all())]

@@ -4,7 +4,7 @@ Not here: what they make of it (`retraining.triggers`, `retraining.policy`).
 """
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from sqlalchemy import Connection
@@ -13,13 +13,14 @@ from homeostat.data.snapshots import PRODUCTION, choose_side
 from homeostat.deployment.registry import find_registered
 from homeostat.monitoring.drift_checks import newest_check, newest_fired
 from homeostat.monitoring.evidence import REFERENCE_ROWS
-from homeostat.monitoring.production import count_labels_ever, labelled_since, watched_range
+from homeostat.monitoring.production import Quarantine, count_labels_ever, labelled_since, watched_range
 from homeostat.project import Project
 from homeostat.records import Change, Json, Promotion
 from homeostat.retraining.aftercare import on_probation
 from homeostat.retraining.cycles import HAND, ROLLBACK, Cycle, newest_cycles
 from homeostat.retraining.policy import Facts
 from homeostat.retraining.regimes import judge_change
+from homeostat.retraining.selection import cap_sources
 from homeostat.retraining.triggers import Watch
 
 # Cycles that are looked at: more than any budget of a day, and than any row of attempts in vain that still matters.
@@ -45,7 +46,7 @@ def gather_watch(connection: Connection, project: Project, promotion: Promotion,
 
 def gather_facts(connection: Connection, project: Project, promotion: Promotion, watched: Watch) -> Facts:
     """Return what the policy rests on."""
-    judging = judging_labels(connection, project, promotion, change=watched.change)
+    judging = judging_labels(connection, project, promotion, change=watched.change, now=watched.now)
     positive = sum(label == project.schema.target.positive for label in judging.values())
     automatic = [c for c in newest_cycles(connection, limit=NEWEST_CYCLES) if is_training(c) and c.trigger != HAND]
     in_vain = list(takewhile(lambda cycle: cycle.outcome in IN_VAIN, reversed(automatic)))
@@ -66,33 +67,45 @@ def is_training(cycle: Cycle) -> bool:
 
 
 def judging_labels(
-    connection: Connection, project: Project, promotion: Promotion, *, change: Change | None
+    connection: Connection, project: Project, promotion: Promotion, *, change: Change | None, now: datetime
 ) -> dict[str, object]:
     """Return the labelled predictions that judge a challenger, id to label.
 
-    They are kept from all training, and were observed since the world changed, or, if it did not, on this watch: so
-    many of the newest that more would not change a verdict.
+    They are kept from all training, out of quarantine, no more from one of several senders than may be used, and were
+    observed since the world changed, or, if it did not, on this watch: so many of the newest that more would not change
+    a verdict.
     """
     watched = watched_range(connection, epoch=promotion.epoch)
     if watched is None:
         return {}
     first = watched[0] if change is None or change.since is None else change.since
-    since = labelled_since(connection, first_seq=first, at_most=NEWEST_LABELS)
-    share = project.settings.retraining.recent_share
-    return {
-        row_id: json.loads(label)
-        for row_id, label in since
-        if choose_side(row_id, origin=PRODUCTION, anchor_share=0, recent_share=share) == "recent"
-    }
+    rules = project.settings.retraining
+    known = labelled_since(
+        connection, first_seq=first, at_most=NEWEST_LABELS, quarantine=quarantine_of(project, now=now)
+    )
+    lines = [
+        line
+        for line in known
+        if choose_side(line[0], origin=PRODUCTION, anchor_share=0, recent_share=rules.recent_share) == "recent"
+    ]
+    kept = cap_sources([line[0] for line in lines], [line[2] for line in lines], share=rules.max_source_share)
+    return {row_id: json.loads(label) for (row_id, label, _), stays in zip(lines, kept, strict=True) if stays}
 
 
-def count_new_labels(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> int:  # noqa: ARG001
+def quarantine_of(project: Project, *, now: datetime) -> Quarantine:
+    """Return which labels are too young to be used."""
+    return Quarantine(now, timedelta(seconds=project.settings.retraining.quarantine_s))
+
+
+def count_new_labels(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> int:
     """Return how many labels that may be used now no attempt has seen: the champion's, or one that came to the gate."""
     registered = find_registered(connection, promotion.release)
     tried = [c.record for c in newest_cycles(connection, limit=NEWEST_CYCLES) if c.outcome in TRIED]
     attempts = [record["snapshot"] for record in tried if "snapshot" in record]
     attempts.append({} if registered is None else registered.metrics)
-    return count_labels_ever(connection) - max(int(attempt.get("labels_seen", 0)) for attempt in attempts)
+    seen = max(int(attempt.get("labels_seen", 0)) for attempt in attempts)
+    # Labels may have been seen by a training that ran under a shorter quarantine than today's.
+    return max(0, count_labels_ever(connection, quarantine_of(project, now=now)) - seen)
 
 
 def describe_quiet(newest: Json | None, window: int) -> str:

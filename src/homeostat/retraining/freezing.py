@@ -4,12 +4,12 @@ Not here: what a training set holds (`retraining.training_data`), or the recipes
 """
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from homeostat.deployment.registry import current_promotion
-from homeostat.monitoring.production import Quarantine
 from homeostat.project import Project
 from homeostat.records import Json
+from homeostat.retraining.facts import quarantine_of
 from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.training.recipes import propose_recipes
@@ -25,7 +25,7 @@ def freeze_training_set(project: Project, *, reload_files: bool, now: datetime) 
         change = None if champion is None else judge_change(connection, project, champion, now=now)
     since = None if change is None else change.since
     settings = project.settings
-    quarantine = Quarantine(now, timedelta(seconds=settings.retraining.quarantine_s))
+    quarantine = quarantine_of(project, now=now)
     snapshot = take_snapshot(
         project, champion=champion, reload_files=reload_files, change_point=since, quarantine=quarantine
     )

@@ -53,7 +53,7 @@ def gather_case(turn: Turn, release: str) -> Found:
     with turn.project.database.read() as connection:
         champion = current_promotion(connection)
         change = find_change(connection, turn, champion)
-        judging = judging_labels(connection, turn.project, champion, change=change) if champion else {}
+        judging = judging_labels(connection, turn.project, champion, change=change, now=turn.now) if champion else {}
         bar = judge_bar(connection, release)
         past = find_past(connection, champion, challenger=release) if champion else ()
         old_world = find_old_world(connection, champion) if champion and settings.anchor != "enforce" else None

@@ -10,23 +10,17 @@ from collections.abc import Collection
 import numpy as np
 from sqlalchemy import Connection, select
 
-from homeostat.data.columns import stack_rows, take_rows, texts
-from homeostat.data.snapshots import PRODUCTION, choose_side, join_labelled
+from homeostat.data.columns import stack_rows, texts
+from homeostat.data.snapshots import PRODUCTION, choose_side, join_labelled, take_labelled
 from homeostat.monitoring.production import accept_again
 from homeostat.project import Project
-from homeostat.records import Counts, LabelledRows, Mask, Schema
+from homeostat.records import LabelledRows, Schema
 from homeostat.store.tables import labels, predictions
 from homeostat.validation.schema import is_label
 
 # So many rows that more would not change a verdict: beyond, they are thinned.
 MOST_ROWS = 10_000
 IDS_PER_QUERY = 500
-
-
-def take_labelled(rows: LabelledRows, chosen: Mask | Counts) -> LabelledRows:
-    """Return the chosen rows: a mask of shape (n_rows,), or row numbers."""
-    heads = (rows.labels[chosen], rows.sides[chosen], rows.origins[chosen], rows.seqs[chosen])
-    return LabelledRows(rows.ids[chosen], take_rows(rows.columns, chosen), *heads)
 
 
 def anchor_rows(rows: LabelledRows, *, seed: int) -> LabelledRows:
@@ -37,7 +31,10 @@ def anchor_rows(rows: LabelledRows, *, seed: int) -> LabelledRows:
 def recent_rows(
     project: Project, rows: LabelledRows, schema: Schema, ids: Collection[str], *, seed: int
 ) -> LabelledRows:
-    """Return the labelled predictions with these ids, from the snapshot or, if it was taken before, from the log."""
+    """Return the labelled predictions with these ids, from the snapshot or, if they came later, from the log.
+
+    What the snapshot could have held and does not was left out for a reason, and judges no more than it trains.
+    """
     wanted = set(ids)
     mask = [side == "recent" and row in wanted for side, row in zip(rows.sides, rows.ids, strict=True)]
     known = take_labelled(rows, np.array(mask, dtype=np.bool_))
@@ -47,8 +44,10 @@ def recent_rows(
         for row in wanted - set(rows.ids.tolist())
         if choose_side(row, origin=PRODUCTION, anchor_share=0, recent_share=share) == "recent"
     )
+    newest = int(rows.seqs.max(initial=0))
     with project.database.read() as connection:
-        return thin(join_labelled([known, read_labelled(connection, later, schema)], schema), seed=seed)
+        found = read_labelled(connection, later, schema)
+    return thin(join_labelled([known, take_labelled(found, np.asarray(found.seqs > newest))], schema), seed=seed)
 
 
 def read_labelled(connection: Connection, ids: list[str], schema: Schema) -> LabelledRows:
