@@ -42,9 +42,11 @@ def line(row: Row, *, id_: str | None = None, now: datetime = NOW, release: str 
     return (id_, to_microseconds(now), release, json.dumps(row).encode(), 0.25, label_to_text(0))
 
 
-def label(database: Database, outcomes: Sequence[tuple[str, Label]]) -> None:
-    """Append outcomes by prediction id."""
-    lines = [{"prediction": i, "label": json.dumps(o), "received_at": NOW, "source": "test"} for i, o in outcomes]
+def label(
+    database: Database, outcomes: Sequence[tuple[str, Label]], *, source: str = "test", now: datetime = NOW
+) -> None:
+    """Append outcomes by prediction id, all from one source."""
+    lines = [{"prediction": i, "label": json.dumps(o), "received_at": now, "source": source} for i, o in outcomes]
     with database.write() as connection:
         if lines:
             connection.execute(insert(labels), lines)

@@ -1,20 +1,26 @@
 """D_old u labelled D_production: each row by the rules of a request, on its side for good, and a baseline for drift."""
 
 import shutil
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from homeostat.data.columns import unstack_rows
 from homeostat.data.sources import CsvSource
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.errors import ColumnMissing, DataInsufficient, HomeostatError, TargetInvalid
-from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.production import Quarantine, stamp_rows
 from homeostat.project import Project, open_project
 from homeostat.records import LabelledRows, Promotion, Row, Schema, Snapshot, Target
+from homeostat.retraining.packing import pack
 from homeostat.retraining.training_data import load_source, read_labels, take_snapshot
-from tests.production_log import answer, label, own_lease
-from tests.retraining.clinic import draw_patients, write_project, write_table
+from homeostat.settings import RetrainingSettings
+from homeostat.store.tables import labels
+from tests.production_log import NOW, answer, label, own_lease
+from tests.retraining.clinic import FOUND, draw_patients, write_project, write_table
 
 SHARES = {"anchor_share": 0.2, "recent_share": 0.4}
 GOOD: Row = {"age": 50.0, "dose": 20.0, "city": "A"}
@@ -245,6 +251,114 @@ def test_the_lineage_names_every_source_with_its_counts(clinic: Project, champio
     assert [source["kind"] for source in sources] == ["csv", "snapshot", "production"]
     assert [source["rows"] for source in sources] == [200, 0, 40]
     assert len(sources[0]["sha256"]) == 64
+
+
+# --- which outcomes are used ----------------------------------------------------------------------------------------
+
+
+def send_from(project: Project, source: str, n_rows: int, *, seed: int, now: datetime = NOW) -> list[str]:
+    """Answer patients, let one source label them, and let a loop see them; return their ids."""
+    rows, outcomes = draw_patients(n_rows, seed=seed)
+    ids = answer(project.database, rows)
+    label(project.database, list(zip(ids, outcomes, strict=True)), source=source, now=now)
+    stamp_rows(project.database, lease=own_lease(project.database), epoch=1)
+    return ids
+
+
+def produced_ids(snapshot: Snapshot) -> set[str]:
+    return set(snapshot.rows.ids[snapshot.rows.origins == "production"].tolist())
+
+
+def take(project: Project, champion: Promotion, *, quarantine: Quarantine | None = None, **rules: object) -> Snapshot:
+    """Take a snapshot under other rules of retraining."""
+    changed = RetrainingSettings.model_validate({**project.settings.retraining.model_dump(), **rules})
+    asked = replace(project, settings=project.settings.model_copy(update={"retraining": changed}))
+    return take_snapshot(asked, champion=champion, reload_files=False, change_point=None, quarantine=quarantine)
+
+
+def test_only_labelled_predictions_are_learned_from(clinic: Project, champion: Promotion) -> None:
+    labelled = send(clinic, 20)
+    answer(clinic.database, draw_patients(30, seed=2)[0])
+    stamp_rows(clinic.database, lease=own_lease(clinic.database), epoch=1)
+
+    assert produced_ids(snapshot_of(clinic, champion)) == set(labelled)
+
+
+def test_an_outcome_in_quarantine_is_neither_used_nor_counted_as_seen(clinic: Project, champion: Promotion) -> None:
+    old = send_from(clinic, "a", 20, seed=1, now=NOW - timedelta(minutes=11))
+    send_from(clinic, "a", 10, seed=2, now=NOW - timedelta(minutes=9))
+
+    found = take(clinic, champion, quarantine=Quarantine(NOW, timedelta(minutes=10)))
+
+    assert produced_ids(found) == set(old)
+    assert found.lineage["left_out"] == {"quarantine": 10}
+    assert found.lineage["labels_seen"] == 20
+
+
+def test_an_outcome_from_the_future_of_a_clock_that_was_set_back_waits_no_longer_than_others(
+    clinic: Project, champion: Promotion
+) -> None:
+    future = send_from(clinic, "a", 20, seed=1, now=NOW + timedelta(days=365))
+
+    assert produced_ids(take(clinic, champion, quarantine=Quarantine(NOW, timedelta(minutes=10)))) == set(future)
+
+
+def test_one_of_several_sources_gives_its_share_and_the_lineage_says_so(clinic: Project, champion: Promotion) -> None:
+    send_from(clinic, "loud", 90, seed=1)
+    send_from(clinic, "quiet", 15, seed=2)
+
+    lineage = take(clinic, champion).lineage
+
+    assert lineage["senders"] == {"loud": 15, "quiet": 15}
+    assert lineage["left_out"] == {"source_cap": 75}
+    assert not lineage["single_source"]
+
+
+def test_of_a_window_the_newest_are_taken_from_old_and_new_alike(clinic: Project, champion: Promotion) -> None:
+    ids = send(clinic, 40)
+
+    found = take(clinic, champion, data=15)
+
+    assert produced_ids(found) == set(ids[25:])
+    assert found.lineage["left_out"] == {"window": 25}
+
+
+def test_outcomes_that_an_edited_schema_refuses_are_counted(clinic: Project, champion: Promotion) -> None:
+    ids = answer(clinic.database, [{**GOOD, "age": "fifty"}, GOOD])
+    label(clinic.database, [(ids[0], "yes"), (ids[1], "no")])
+    stamp_rows(clinic.database, lease=own_lease(clinic.database), epoch=1)
+
+    assert snapshot_of(clinic, champion).lineage["left_out"] == {"schema": 1}
+
+
+def test_what_a_release_was_trained_on_stays_when_the_log_has_deleted_it(clinic: Project, champion: Promotion) -> None:
+    old = send(clinic, 20)
+    second = promote_snapshot(clinic, champion)
+    with clinic.database.write() as connection:
+        connection.execute(delete(labels))
+    new = send_from(clinic, "a", 5, seed=2)
+
+    found = snapshot_of(clinic, second)
+
+    assert produced_ids(found) == {*old, *new}
+    assert found.lineage["senders"] == {"a": 5}
+
+
+def promote_snapshot(project: Project, champion: Promotion) -> Promotion:
+    """Promote a release that was trained on the log as it is."""
+    snapshot = snapshot_of(project, champion)
+    packed = pack(project, snapshot, FOUND, code={}, provenance={})
+    return replace(champion, release=packed["release"])
+
+
+def test_a_column_that_gives_the_outcome_away_is_named(clinic: Project) -> None:
+    rows, outcomes = draw_patients(200, seed=3)
+    told: list[Row] = [
+        {**row, "dose": 40.0 if outcome == "yes" else 10.0} for row, outcome in zip(rows, outcomes, strict=True)
+    ]
+    write_table(clinic.folder / "clinic.csv", told, outcomes)
+
+    assert snapshot_of(clinic, None, reload_files=True).lineage["giveaways"] == {"dose": 1.0}
 
 
 # --- the baseline -------------------------------------------------------------------------------------------------

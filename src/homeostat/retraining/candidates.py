@@ -4,6 +4,7 @@ Not here: the recipes (`training.recipes`), or whether the challenger may replac
 Every candidate is scored by its graph, on rows that none of them has seen.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,7 +64,8 @@ def graph_loss(graph: Graph, rows: LabelledRows) -> float:
 
 def choose(losses: Sequence[float | None]) -> int:
     """Return the place of the least loss, of equal ones the first; the first if there are no losses."""
-    return min(range(len(losses)), key=lambda place: losses[place] or 0.0)
+    known = [math.inf if loss is None or math.isnan(loss) else loss for loss in losses]
+    return known.index(min(known))
 
 
 def describe_candidate(candidate: Candidate, loss: float | None, *, n_choosing: int) -> Json:
