@@ -17,7 +17,9 @@ from homeostat.errors import LeaseHeld, SourceUnreadable
 from homeostat.monitoring.production import (
     STAMP_BLOCK,
     LabelledProduction,
+    Quarantine,
     count_labels,
+    count_labels_ever,
     labelled_since,
     read_rows,
     stamp_rows,
@@ -285,7 +287,62 @@ def test_labels_are_counted_and_listed_since_a_row(database: Database) -> None:
 
     with database.read() as connection:
         assert count_labels(connection) == 3
-        assert sorted(labelled_since(connection, first_seq=3, at_most=9)) == [
-            (ids[2], "1", "test"),
-            (ids[3], "0", "test"),
-        ]
+        found = sorted(labelled_since(connection, first_seq=3, at_most=9))
+
+    assert found == [(ids[2], "1", "test"), (ids[3], "0", "test")]
+
+
+# --- quarantine ---------------------------------------------------------------------------------------------------
+
+QUARANTINE = Quarantine(NOW, 600)
+
+
+@pytest.fixture
+def young_and_old(database: Database) -> list[str]:
+    """Rows whose outcomes came an hour ago, ten minutes ago, just now, and tomorrow by a clock that was wrong."""
+    ids = answer(database, [ROW] * 4)
+    for row_id, age in zip(ids, (60, 10, 0, -60 * 24), strict=True):
+        label(database, [(row_id, 1)], now=NOW - timedelta(minutes=age))
+    stamp(database)
+    return ids
+
+
+def test_an_outcome_is_used_once_its_quarantine_is_over(database: Database, young_and_old: list[str]) -> None:
+    hour, ten_minutes, _, tomorrow = young_and_old
+
+    found = LabelledProduction(database, SCHEMA, QUARANTINE).read()
+
+    assert found[".id"].to_list() == [hour, ten_minutes, tomorrow]
+
+
+@pytest.mark.parametrize(("lasts_s", "n_used"), [(0, 4), (1, 3), (600, 3), (601, 2), (3601, 1), (1e300, 0)])
+def test_labels_in_quarantine_are_not_counted(
+    database: Database, young_and_old: list[str], *, lasts_s: float, n_used: int
+) -> None:
+    quarantine = Quarantine(NOW, lasts_s)
+
+    with database.read() as connection:
+        listed = labelled_since(connection, first_seq=1, at_most=9, quarantine=quarantine)
+        counted = count_labels_ever(connection, quarantine)
+
+    assert len(listed) == counted == n_used
+    assert {row_id for row_id, *_ in listed} <= set(young_and_old)
+
+
+def test_who_sent_an_outcome_is_handed_over_with_it(database: Database) -> None:
+    ids = answer(database, [ROW] * 2)
+    for row_id, source in zip(ids, ("clinic", "laboratory"), strict=True):
+        label(database, [(row_id, 0)], source=source)
+    stamp(database)
+
+    assert LabelledProduction(database, SCHEMA).read()[".sender"].to_list() == ["clinic", "laboratory"]
+
+
+def test_labelled_rows_that_the_schema_refuses_are_counted(database: Database) -> None:
+    ids = answer(database, [{"age": "fifty", "city": "A"}, ROW, {"age": 999.0, "city": "A"}])
+    label(database, [(row_id, 0) for row_id in ids])
+    stamp(database)
+
+    frame, n_refused = LabelledProduction(database, SCHEMA).read_counted()
+
+    assert (frame[".id"].to_list(), n_refused) == ([ids[1]], 2)

@@ -288,7 +288,7 @@ def test_an_outcome_in_quarantine_is_neither_used_nor_counted_as_seen(clinic: Pr
     old = send_from(clinic, "a", 20, seed=1, now=NOW - timedelta(minutes=11))
     send_from(clinic, "a", 10, seed=2, now=NOW - timedelta(minutes=9))
 
-    found = take(clinic, champion, quarantine=Quarantine(NOW, timedelta(minutes=10)))
+    found = take(clinic, champion, quarantine=Quarantine(NOW, 600))
 
     assert produced_ids(found) == set(old)
     assert found.lineage["left_out"] == {"quarantine": 10}
@@ -300,7 +300,7 @@ def test_an_outcome_from_the_future_of_a_clock_that_was_set_back_waits_no_longer
 ) -> None:
     future = send_from(clinic, "a", 20, seed=1, now=NOW + timedelta(days=365))
 
-    assert produced_ids(take(clinic, champion, quarantine=Quarantine(NOW, timedelta(minutes=10)))) == set(future)
+    assert produced_ids(take(clinic, champion, quarantine=Quarantine(NOW, 600))) == set(future)
 
 
 def test_one_of_several_sources_gives_its_share_and_the_lineage_says_so(clinic: Project, champion: Promotion) -> None:

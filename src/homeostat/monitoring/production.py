@@ -28,6 +28,8 @@ from homeostat.validation.schema import is_label
 STAMP_BLOCK = 2_000
 # Windows that are judged in one call: the loop renews its lease and hears its triggers in between.
 WINDOWS_PER_CALL = 100
+# A longer quarantine is for ever: no calendar holds it.
+LONGEST_S = 1e10
 # Rows whose order is chosen at once: more than one request can have, so that it is seen whole.
 STAMP_MOST = 50_000
 
@@ -134,7 +136,7 @@ class Quarantine:
     """How long an outcome waits before it is used, as seen from a moment; None in its place: it does not wait."""
 
     now: datetime
-    lasts: timedelta
+    lasts_s: float
 
 
 def is_old_enough(quarantine: Quarantine | None) -> ColumnElement[bool]:
@@ -143,10 +145,10 @@ def is_old_enough(quarantine: Quarantine | None) -> ColumnElement[bool]:
     One that came further from now than the quarantine lasts is out of it, also if it seems to come from the future: the
     clock was set back since, and says nothing of its age.
     """
-    if quarantine is None or not quarantine.lasts:
+    if quarantine is None or quarantine.lasts_s == 0:
         return true()
-    begins, ends = quarantine.now - quarantine.lasts, quarantine.now + quarantine.lasts
-    return or_(labels.c.received_at <= begins, labels.c.received_at >= ends)
+    lasts = timedelta(seconds=min(quarantine.lasts_s, LONGEST_S))
+    return or_(labels.c.received_at <= quarantine.now - lasts, labels.c.received_at >= quarantine.now + lasts)
 
 
 @dataclass(frozen=True, slots=True)

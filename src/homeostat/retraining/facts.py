@@ -4,7 +4,7 @@ Not here: what they make of it (`retraining.triggers`, `retraining.policy`).
 """
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 
 from sqlalchemy import Connection
@@ -94,7 +94,7 @@ def judging_labels(
 
 def quarantine_of(project: Project, *, now: datetime) -> Quarantine:
     """Return which labels are too young to be used."""
-    return Quarantine(now, timedelta(seconds=project.settings.retraining.quarantine_s))
+    return Quarantine(now, project.settings.retraining.quarantine_s)
 
 
 def count_new_labels(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> int:
