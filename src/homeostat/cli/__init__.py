@@ -40,6 +40,7 @@ MODULES = {
     "predict": ("data", "Score a file."),
     "label": ("data", "Record outcomes from a file."),
     "replay": ("replay", "Run the loop over recorded history; compare policies."),
+    "notify": ("notify", "Try the receiver of notifications; say how far it has come."),
     "keys": ("keys", "Make, list and revoke API keys."),
 }
 

@@ -4,7 +4,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -33,10 +34,7 @@ def tick_command(folder: Path, *, as_json: bool) -> None:
     A cycle that was interrupted is completed first.
     """
     sentences: list[Json] = []
-    with (
-        open_project(folder) as project,
-        notifying(project.database, project.settings, say=complain, patience_s=TICK_PATIENCE_S),
-    ):
+    with open_project(folder) as project, telling(project):
         for done in tick(project):
             sentences.append({"sentence": done.sentence, "outcome": done.outcome})
             if not as_json:
@@ -53,6 +51,13 @@ def loop_command(folder: Path) -> None:
         run_loop(project)
 
 
+@contextmanager
+def telling(project: Project, *, patience_s: float = TICK_PATIENCE_S) -> Iterator[None]:
+    """Tell the receiver of notifications what happens until the block ends."""
+    with notifying(project.database, project.settings, say=complain, patience_s=patience_s):
+        yield
+
+
 def complain(sentence: str) -> None:
     """Print a line about what goes on beside the work."""
     click.echo(f"{datetime.now(UTC):%H:%M:%S} {sentence}", err=True)
@@ -65,7 +70,7 @@ def run_loop(project: Project, *, keep_going: Callable[[], bool] = lambda: True)
     """
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    with notifying(project.database, project.settings, say=complain, patience_s=LOOP_PATIENCE_S):
+    with telling(project, patience_s=LOOP_PATIENCE_S):
         advance_for_ever(project, keep_going)
 
 

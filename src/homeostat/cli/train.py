@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.loop import telling
 from homeostat.cli.output import new_console, new_table
 from homeostat.errors import LeaseHeld
 from homeostat.loop import Advance, begin_by_hand, tick
@@ -29,7 +30,7 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
     Ends with code 1 if the gate refuses the challenger; one that waits for approval is no refusal.
     """
     done: list[Json] = []
-    with open_project(folder) as project:
+    with open_project(folder) as project, telling(project):
         console = new_console(stderr=as_json)
         if not begin_by_hand(project, reason=reason):
             console.print("A cycle is under way already: going on with that one.")

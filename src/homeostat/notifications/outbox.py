@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, update
 
 from homeostat.notifications.messages import MAX_REFUSALS, Trouble, choose_wait, count_attempts
 from homeostat.store.events import Event, append_event, read_events
@@ -46,14 +46,19 @@ def find_cursor(connection: Connection, target: str) -> Cursor | None:
 
 def next_event(connection: Connection, cursor: Cursor, kinds: Sequence[str]) -> Event | None:
     """Return the oldest line after a place that is of one of these kinds (none: of any), None if there is none."""
-    wanted = events.c.kind.in_(kinds) if kinds else events.c.kind != FAILED
-    found = connection.scalar(
-        select(events.c.seq)
-        .where(events.c.seq > cursor.last_seq, wanted, events.c.kind != FAILED)
-        .order_by(events.c.seq)
-        .limit(1)
-    )
+    found = connection.scalar(select(func.min(events.c.seq)).where(still_to_tell(cursor, kinds)))
     return None if found is None else next(read_events(connection, after=found - 1))
+
+
+def count_waiting(connection: Connection, cursor: Cursor, kinds: Sequence[str]) -> int:
+    """Return how many lines a receiver is still to be told."""
+    return connection.scalar(select(func.count()).select_from(events).where(still_to_tell(cursor, kinds))) or 0
+
+
+def still_to_tell(cursor: Cursor, kinds: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition for the lines after a place that are of one of these kinds (none: of any)."""
+    wanted = events.c.kind.in_(kinds) if kinds else true()
+    return (events.c.seq > cursor.last_seq) & wanted & (events.c.kind != FAILED)
 
 
 def move_on(connection: Connection, cursor: Cursor, event: Event) -> None:
