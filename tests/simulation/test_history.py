@@ -12,15 +12,16 @@ from homeostat.simulation.history import NEVER, NO_LABEL, History, Names, as_dat
 
 SCHEMA = Schema((Feature("age", "numeric"),), Target("sick", 0, 1), "0" * 64)
 STREAM = "row_id,event_time,age\n7,1996-05-07T00:00:00Z,50\n8,1996-05-07T02:00:00+02:00,60\n9,1996-05-06 23:00,70\n"
+NAMES = Names()
 LABELS = "row_id,sick,available_at,by\n9,1,1996-05-08,lab\n7,0,,\n"
 
 
-def read(folder: Path, stream: str, labels: str | None = None, names: Names = Names(), **options: float) -> History:  # noqa: B008  frozen
+def read(folder: Path, stream: str, labels: str | None = None, names: Names = NAMES, delay_s: float = 0) -> History:
     (folder / "stream.csv").write_text(stream)
     if labels is not None:
         (folder / "labels.csv").write_text(labels)
     about = None if labels is None else folder / "labels.csv"
-    return read_history(folder / "stream.csv", about, SCHEMA, names, **options)
+    return read_history(folder / "stream.csv", about, SCHEMA, names, delay_s=delay_s)
 
 
 def moments(history: History) -> list[datetime]:

@@ -25,7 +25,6 @@ from homeostat.records import Json
 from homeostat.simulation.backtest import OWN, run_backtest
 from homeostat.simulation.history import Names, read_history
 from homeostat.simulation.replay import Approvals
-from homeostat.simulation.replay_page import render_replay_page
 from homeostat.simulation.replay_report import NEVER, compare
 from homeostat.simulation.scratch import read_policy
 
@@ -92,6 +91,8 @@ def replay_command(
     if len(found) == 1:
         show_releases(console, found[OWN].summary)
     if page is not None:
+        from homeostat.simulation.replay_page import render_replay_page  # noqa: PLC0415  only this option draws
+
         write_page(page, render_replay_page(found, compared, history, project=folder.resolve().name))
         console.print(f"Plot: {escape(str(page))}", soft_wrap=True)
 
