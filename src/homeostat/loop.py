@@ -37,6 +37,7 @@ from homeostat.retraining.triggers import Watch, propose
 from homeostat.retraining.turn import Done, Overtaken, Turn, Waits
 from homeostat.store.blobs import STORAGE_ERRORS
 from homeostat.store.events import append_event, latest_event, newest_events
+from homeostat.store.failpoints import failpoint
 from homeostat.store.leases import Lease, find_lease, give_lease_back, require_lease, take_lease, this_process
 
 # Proposals of the log that are looked at to know which were heard already.
@@ -125,6 +126,7 @@ def go_back(project: Project, lease: Lease, urgent: Urgent, cycle: Cycle | None,
 def run_step(turn: Turn) -> Advance:
     """Run the cycle's next step and store what it leaves together with the step that follows."""
     step = str(turn.cycle.step)
+    failpoint(f"step_{step}.before")
     try:
         left = STEPS[step](turn)
     except (LeaseHeld, StorageFailed):

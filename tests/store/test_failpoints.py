@@ -137,6 +137,18 @@ def test_the_nth_pass_fails_and_no_other(monkeypatch: pytest.MonkeyPatch) -> Non
     assert failed == [3]
 
 
+def test_several_places_can_fail_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "here=eio,there=enospc,here=enospc@2")
+    raised = []
+    for place in ("here", "elsewhere", "here", "there", "here"):
+        try:
+            failpoint(place)
+        except OSError as error:
+            raised.append((place, error.errno))
+
+    assert raised == [("here", 5), ("here", 28), ("there", 28)]
+
+
 def test_a_delay_is_as_long_as_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "here=delay:0.2")
     began = time.monotonic()
@@ -155,7 +167,18 @@ def test_each_place_that_is_passed_is_told_to_the_log(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(
     "text",
-    ["kill", "here", "here=", "=kill", "here=explode", "here=delay", "here=delay:soon", "here=eio@0", "a=b=kill"],
+    [
+        "kill",
+        "here",
+        "here=",
+        "=kill",
+        "here=explode",
+        "here=delay",
+        "here=delay:soon",
+        "here=eio@0",
+        "a=b=kill",
+        "here=eio,",
+    ],
 )
 def test_a_variable_that_asks_for_nothing_is_refused_at_the_first_place(
     text: str, monkeypatch: pytest.MonkeyPatch

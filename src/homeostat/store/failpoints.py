@@ -1,11 +1,11 @@
 """Named places before and after every durable effect, at which a test can make this process fail.
 
 Not here: any effect. `HOMEOSTAT_FAILPOINT` is NAME=ACTION or NAME=ACTION@N (the Nth time that a process passes the
-place, 1 by default). Actions: `kill` (SIGKILL), `kill-all` (of the whole process group: a loop and what trains for it),
-`torn` (half of the file that is written there, then as `kill-all`), `stop` (SIGSTOP), `eio`, `enospc` (the error of a
-disk), `delay:SECONDS`. Without the variable a place costs a look into the environment. `HOMEOSTAT_FAILPOINT_LOG` names
-a file to which each place that is passed is appended: what it holds after a run is every place at which that run can be
-killed.
+place, 1 by default), or several of these with commas between. Actions: `kill` (SIGKILL), `kill-all` (of the whole
+process group: a loop and what trains for it), `torn` (half of the file that is written there, then as `kill-all`),
+`stop` (SIGSTOP), `eio`, `enospc` (the error of a disk), `delay:SECONDS`. Without the variable a place costs a look into
+the environment. `HOMEOSTAT_FAILPOINT_LOG` names a file to which each place that is passed is appended: what it holds
+after a run is every place at which that run can be killed.
 """
 
 import errno
@@ -60,12 +60,11 @@ def failpoint(name: str, *, tear: Callable[[], object] | None = None) -> None:
     text = os.environ.get(VARIABLE)
     if not text:
         return
-    wish = read_wish(text)
-    if wish.place != name:
-        return
-    passed[name] += 1
-    if passed[name] == wish.turn:
-        fail(wish.action, name, tear)
+    wishes = [wish for wish in read_wishes(text) if wish.place == name]
+    passed[name] += bool(wishes)
+    for wish in wishes:
+        if passed[name] == wish.turn:
+            fail(wish.action, name, tear)
 
 
 @contextmanager
@@ -77,16 +76,16 @@ def durable(name: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def read_wish(text: str) -> Wish:
+def read_wishes(text: str) -> tuple[Wish, ...]:
     """Return what the variable asks for; SettingsInvalid if it asks for nothing."""
-    found = WISH.fullmatch(text)
-    if found is None:
+    found = [WISH.fullmatch(part) for part in text.split(",")]
+    if None in found:
         raise SettingsInvalid(
             problem=f"{VARIABLE} is {text!r}",
             expected="PLACE=ACTION or PLACE=ACTION@N; actions: kill, kill-all, torn, stop, eio, enospc, delay:SECONDS",
             action=f"correct or unset {VARIABLE}",
         )
-    return Wish(found[1], found[2], int(found[3] or 1))
+    return tuple(Wish(match[1], match[2], int(match[3] or 1)) for match in found if match)
 
 
 def fail(action: str, name: str, tear: Callable[[], object] | None) -> None:
