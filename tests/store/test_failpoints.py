@@ -71,13 +71,12 @@ def passes_a_place(function: ast.FunctionDef) -> bool:
 def uncovered(path: Path) -> Iterator[str]:
     """Yield the functions with a durable effect that pass no place, nor does everything that calls them there."""
     known = functions(read(path))
+    calling = {function.name: {called(call) for call in calls(function)} for function in known}
     covered = {function.name for function in known if passes_a_place(function)}
+    callers = {name: [other for other, names in calling.items() if name in names] for name in calling}
     for _ in known:
-        callers = {f.name: [g.name for g in known if f.name in {called(c) for c in calls(g)}] for f in known}
         covered |= {name for name, by in callers.items() if by and covered.issuperset(by)}
-    for function in known:
-        if EFFECTS & {called(call) for call in calls(function)} and function.name not in covered:
-            yield f"{path.name}: {function.name}"
+    yield from (f"{path.name}: {name}" for name, names in calling.items() if EFFECTS & names and name not in covered)
 
 
 def test_every_rename_link_and_sync_passes_a_place() -> None:
