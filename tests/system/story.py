@@ -158,7 +158,7 @@ def read_state(folder: Path) -> State:
         for table in metadata.sorted_tables:
             if table.name in VOLATILE_TABLES:
                 continue
-            skipped = CHAIN if table.name == "events" else set()
+            skipped = CHAIN if table.name in {"events", "event_head"} else set()
             columns = [c for c in table.columns if not isinstance(c.type, Instant) and c.name not in skipped]
             query = select(*columns).order_by(*table.primary_key.columns)
             state[table.name] = [tuple(map(without_moments, row)) for row in connection.execute(query)]
