@@ -93,7 +93,7 @@ def test_a_watch_without_rows_has_seen_no_change(clinic: Project, champion: Prom
     found = change(clinic, champion)
 
     assert (found.kind, found.since, found.n_sources, found.confirmed) == ("none", None, 0, False)
-    assert found.sentence == "the features have not moved; of outcomes, none has been judged yet"
+    assert found.sentence == "the features have not moved; no outcome has been judged yet"
 
 
 def test_outcomes_that_follow_the_probabilities_are_no_change(clinic: Project, champion: Promotion) -> None:
@@ -160,6 +160,14 @@ def test_the_new_world_is_no_news_any_more_after_a_promotion(clinic: Project, ch
 
     assert change(clinic, champion).kind == "concept"
     assert change(clinic, replace(champion, epoch=champion.epoch + 1)).kind == "none"
+
+
+def test_a_world_that_has_gone_back_is_no_change_any_more(clinic: Project, champion: Promotion) -> None:
+    observe(clinic, champion, 100, slope=-1.0)
+    before = change(clinic, champion)
+    observe(clinic, champion, 2_000)
+
+    assert (before.kind, change(clinic, champion).kind) == ("concept", "none")
 
 
 def test_rows_that_become_harder_are_no_change_of_the_concept(clinic: Project, champion: Promotion) -> None:

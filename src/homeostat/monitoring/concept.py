@@ -205,12 +205,19 @@ def current_values(concept: Concept) -> Floats:
     return mean_wealth(concept.wealth) + set_aside(concept.n_rows)
 
 
-def is_reached(concept: Concept, needed: float, *, risk_counts: bool = True) -> bool:
-    """Return whether one of the tests has ever reached a threshold; without `risk_counts`, whether the residuals have.
+def is_reached(concept: Concept, needed: float) -> bool:
+    """Return whether one of the tests has ever reached a threshold."""
+    return bool(concept.peaks.max() >= needed)
 
-    Answers become wrong more often also where rows become harder and every outcome is as likely as was said.
+
+def still_contradicts(concept: Concept, needed: float, *, risk_counts: bool) -> bool:
+    """Return whether a test has ever reached a threshold and now stands at 1 or more: what came since speaks so too.
+
+    Without `risk_counts` only the residuals are asked: answers become wrong more often also where rows become harder,
+    and every outcome is as likely as was said.
     """
-    return bool(concept.peaks[0 if risk_counts else 1 :].max() >= needed)
+    told = (concept.peaks >= needed) & (current_values(concept) >= 1)
+    return bool(told[0 if risk_counts else 1 :].any())
 
 
 def describe_concept(concept: Concept, *, alpha: float) -> dict[str, Json]:

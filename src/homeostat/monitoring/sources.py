@@ -23,6 +23,7 @@ from homeostat.monitoring.concept import (
     concept_to_bytes,
     current_values,
     is_reached,
+    still_contradicts,
 )
 from homeostat.monitoring.dating import N_BETS, N_MARKS, Dated, Outcomes, Run, advance_dated, begin_dated, count_since
 from homeostat.records import Floats, Mask
@@ -115,9 +116,7 @@ def name_sources(hearing: Hearing, *, alpha: float) -> Hearing:
         took = source.took or (count_since(source.own)["n_rows"] if reached else 0)
         # The others must have had the chance to say so too, as many outcomes since then, and rather say the opposite.
         has_chance = 0 < took <= others_since(hearing, source)
-        is_alone = (
-            has_chance and bool(current_values(source.rest).max() < 1) and not is_reached(source.rest, alarm_at(alpha))
-        )
+        is_alone = has_chance and bool(current_values(source.rest).max() < 1)
         marked[name] = replace(source, took=took, is_named=source.is_named or (reached and is_alone))
     return replace(hearing, sources=marked)
 
@@ -137,10 +136,10 @@ def count_sources(hearing: Hearing, *, since: int) -> int:
 
 
 def find_carriers(hearing: Hearing, *, alpha: float, risk_counts: bool) -> list[str]:
-    """Return the senders without whose outcomes the tests would never have reached their threshold."""
+    """Return the senders without whose outcomes the tests do not contradict the release."""
     needed = alarm_at(alpha)
     sources = hearing.sources.items()
-    return [name for name, source in sources if not is_reached(source.rest, needed, risk_counts=risk_counts)]
+    return [name for name, source in sources if not still_contradicts(source.rest, needed, risk_counts=risk_counts)]
 
 
 # --- kept ---------------------------------------------------------------------------------------------------------

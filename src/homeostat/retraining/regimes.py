@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from homeostat.errors import StateError
-from homeostat.monitoring.concept import alarm_at, is_reached
+from homeostat.monitoring.concept import alarm_at, still_contradicts
 from homeostat.monitoring.dating import count_since, describe_since
 from homeostat.monitoring.drift_checks import date_change
 from homeostat.monitoring.outcomes import find_hearing
@@ -32,23 +32,22 @@ def judge_change(
 ) -> Change:
     """Return what has changed since a promotion, with the figures it rests on; one small read.
 
-    Where the features have moved, more wrong answers alone do not tell a change of the rule: rows may have become
-    harder, each outcome as likely as was said. The residuals then must say so.
+    A change of the rule that is over is none any more: outcomes that follow again speak against it. Where the features
+    have moved, more wrong answers alone do not tell it: rows may have become harder, each outcome as likely as was
+    said. The residuals then must say so.
     """
     rules = project.settings.monitoring
     moved = date_change(connection, epoch=promotion.epoch, rule=rules.trigger)
     hearing = recall_hearing(connection, epoch=promotion.epoch)
     risk_counts = moved is None
-    if hearing and is_reached(hearing.everyone.concept, alarm_at(rules.alpha_life), risk_counts=risk_counts):
+    if hearing and still_contradicts(hearing.everyone.concept, alarm_at(rules.alpha_life), risk_counts=risk_counts):
         return describe_concept_change(hearing, moved, alpha=rules.alpha_life)
     n_sources = count_sources(hearing, since=moved or 0) if hearing else 0
-    said = "those that were judged do not say that their rule has" if n_sources else "none has been judged yet"
+    said = "the outcomes judged so far follow the probabilities" if n_sources else "no outcome has been judged yet"
     if moved is not None:
-        sentence = f"the features have moved since about row {moved}; of outcomes, {said}"
+        sentence = f"the features have moved since about row {moved}; {said}"
         return Change("data", moved, n_sources, confirmed=False, sentence=sentence)
-    return Change(
-        "none", None, n_sources, confirmed=False, sentence=f"the features have not moved; of outcomes, {said}"
-    )
+    return Change("none", None, n_sources, confirmed=False, sentence=f"the features have not moved; {said}")
 
 
 def describe_concept_change(hearing: Hearing, moved: int | None, *, alpha: float) -> Change:
