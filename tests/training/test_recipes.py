@@ -69,6 +69,32 @@ def test_after_a_change_of_concept_three_recipes_are_tried_the_union_first() -> 
     ]
 
 
+def test_what_won_after_a_change_is_used_again_once_the_world_is_quiet() -> None:
+    assert propose_recipes(ROWS, None, carried=SINCE, half_life=None, folds=3) == [SINCE]
+    assert propose_recipes(ROWS, None, carried=WEIGHTED, half_life=None, folds=3) == [WEIGHTED]
+
+
+def test_a_union_is_used_again_with_the_half_life_of_today() -> None:
+    carried = Recipe("union", half_life=7)
+
+    assert propose_recipes(ROWS, None, carried=carried, half_life=9, folds=3) == [Recipe("union", half_life=9)]
+
+
+def test_after_another_change_the_union_is_tried_again_beside_the_rest() -> None:
+    tried = propose_recipes(ROWS, concept(150), carried=SINCE, half_life=None, folds=3)
+
+    assert [recipe.name for recipe in tried] == ["union", "weighted", "since"]
+    assert tried[2].since == 150
+
+
+def test_a_recipe_that_has_too_few_rows_left_is_not_used_again() -> None:
+    assert names_after(Recipe("since", since=290)) == ["union"]
+
+
+def names_after(carried: Recipe) -> list[str]:
+    return [recipe.name for recipe in propose_recipes(ROWS, None, carried=carried, half_life=None, folds=3)]
+
+
 def test_the_half_life_after_a_change_is_at_least_a_hundred_predictions() -> None:
     assert propose_recipes(ROWS, concept(291), half_life=None, folds=3)[1] == WEIGHTED
 

@@ -203,6 +203,7 @@ def take_snapshot(
         "sources": [part.lineage for part in parts],
         "labels_seen": produced.n_ever,
         "change_point": change_point,
+        "same_files": old is not None and holds_same_files(rows, old),
         "left_out": {reason: n for reason, n in produced.left_out.items() if n} | dict(selected.left_out),
         "senders": dict(selected.sources),
         "single_source": selected.single_source,
@@ -246,6 +247,11 @@ def origin_part(rows: LabelledRows, origin: str) -> LabelledRows:
     return take_labelled(rows, np.asarray(rows.origins == origin, dtype=np.bool_))
 
 
+def holds_same_files(rows: LabelledRows, old: Snapshot) -> bool:
+    """Return whether the rows of files are those of an earlier training set."""
+    return set(file_part(rows).ids) == set(file_part(old.rows).ids)
+
+
 def choose_baseline(
     project: Project, rows: LabelledRows, old: Snapshot | None, champion: Promotion | None, change_point: int | None
 ) -> Columns:
@@ -257,7 +263,7 @@ def choose_baseline(
     """
     if old is None or champion is None or project.settings.monitoring.reference == "snapshot":
         return rows.columns
-    if set(file_part(rows).ids) != set(file_part(old.rows).ids):
+    if not holds_same_files(rows, old):
         return file_part(rows).columns
     with project.database.read() as connection:
         watched = watched_range(connection, epoch=champion.epoch)

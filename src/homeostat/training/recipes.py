@@ -22,11 +22,14 @@ HALF = 0.5
 MIN_HALF_ROWS = 30
 
 
-def propose_recipes(rows: LabelledRows, change: Change | None, *, half_life: int | None, folds: int) -> list[Recipe]:
-    """Return the recipes that are tried, the union first.
+def propose_recipes(
+    rows: LabelledRows, change: Change | None, *, carried: Recipe = UNION, half_life: int | None, folds: int
+) -> list[Recipe]:
+    """Return the recipes that are tried, at least one.
 
-    While the outcomes follow the features as they did, old rows still tell the truth. Once they do not, it is also
-    tried to let the rows since then count more, and to use nothing else.
+    While the outcomes follow the features as they did, old rows still tell the truth: the recipe of the release in
+    production is used again. Once they do not, the union is tried, and to let the rows since then count more, and to
+    use nothing else. What wins is carried on: rows of a world that is gone do not come back with the next retraining.
 
     Parameters
     ----------
@@ -34,6 +37,8 @@ def propose_recipes(rows: LabelledRows, change: Change | None, *, half_life: int
         The training set.
     change
         What has changed in the world; None before the first release.
+    carried
+        The recipe of the release in production.
     half_life
         That of the union, `retraining.half_life`; None if all rows count alike.
     folds
@@ -41,14 +46,17 @@ def propose_recipes(rows: LabelledRows, change: Change | None, *, half_life: int
     """
     union = Recipe(UNION.name, half_life=half_life)
     if change is None or change.kind != "concept" or change.since is None:
-        return [union]
+        return [union if carried.name == UNION.name or not suffices(rows, carried, folds=folds) else carried]
     n_since = int(rows.seqs.max(initial=0)) - change.since + 1
     recipes = [union, Recipe("weighted", half_life=max(n_since, MIN_HALF_LIFE))]
     since = Recipe("since", since=change.since)
-    labels = rows.labels[(rows.sides == "training") & takes(rows, since)]
-    if min(int(labels.sum()), int((1 - labels).sum())) >= max(folds, MIN_PER_CLASS):
-        recipes.append(since)
-    return recipes
+    return [*recipes, since] if suffices(rows, since, folds=folds) else recipes
+
+
+def suffices(rows: LabelledRows, recipe: Recipe, *, folds: int) -> bool:
+    """Return whether a recipe takes enough rows of each class to be worth a search."""
+    labels = rows.labels[(rows.sides == "training") & takes(rows, recipe)]
+    return min(int(labels.sum()), int((1 - labels).sum())) >= max(folds, MIN_PER_CLASS)
 
 
 def takes(rows: LabelledRows, recipe: Recipe) -> Mask:
