@@ -194,4 +194,4 @@ def test_the_code_version_names_every_library_that_can_change_a_model() -> None:
 
 
 def test_the_parts_are_those_that_the_loop_and_reproduce_ask_for() -> None:
-    assert list(PARTS) == ["prepare", "snapshot", "search", "fit", "track", "judge", "mirror", "reproduce"]
+    assert list(PARTS) == ["prepare", "snapshot", "search", "fit", "track", "judge", "shadow", "mirror", "reproduce"]

@@ -207,6 +207,19 @@ def judge_part(project: Project, request: Json) -> Json:
     return gate_to_json(compare(prepared, case))
 
 
+def shadow_part(project: Project, request: Json) -> Json:
+    """Let a challenger answer live rows: what is our own is loaded, then this process limits itself."""
+    from homeostat.deployment.registry import gate_to_json  # noqa: PLC0415  only the child opens a challenger
+    from homeostat.retraining.cases import shadow_from_json  # noqa: PLC0415  as above
+    from homeostat.retraining.limits import restrict  # noqa: PLC0415  as above
+    from homeostat.retraining.shadowing import judge_beside, prepare_shadow  # noqa: PLC0415  as above
+
+    shadow = shadow_from_json(request["shadow"])
+    beside = prepare_shadow(project, shadow)
+    restrict(shadow.limits)
+    return gate_to_json(judge_beside(beside, shadow))
+
+
 def mirror_part(project: Project, request: Json) -> Json:
     """Point the experiment manager's alias at the release in production."""
     from homeostat.training.tracking import mirror_production, open_client  # noqa: PLC0415  only the child loads MLflow
@@ -240,6 +253,7 @@ PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
     "fit": fit_part,
     "track": track_part,
     "judge": judge_part,
+    "shadow": shadow_part,
     "mirror": mirror_part,
     "reproduce": reproduce_part,
 }

@@ -6,14 +6,14 @@ Not here: the judging (`retraining.comparison`).
 import json
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, func, select
 
 from homeostat.deployment.gate import Rules
 from homeostat.deployment.registry import find_registered
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.records import Criterion, Json, Promotion
 from homeostat.retraining.limits import Limits
-from homeostat.store.tables import barred, promotions
+from homeostat.store.tables import barred, predictions, promotions
 
 # Champions of before that are asked again: those whose recorded AUC on the anchor was best.
 MOST_PAST = 3
@@ -53,6 +53,48 @@ def case_from_json(data: Json) -> Case:
         rules=Rules(**data["rules"]),
         limits=Limits(**data["limits"]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A challenger in the shadow of the champion: it answers the `n_rows` rows that came `after` this line of the log.
+
+    `same_rule` is False if the challenger is to describe another world than the champion does.
+    """
+
+    challenger: str
+    champion: str
+    after: int
+    n_rows: int
+    same_rule: bool
+    limits: Limits
+
+
+def shadow_from_json(data: Json) -> Shadow:
+    """Return the shadow that `dataclasses.asdict` wrote."""
+    return Shadow(**{**data, "limits": Limits(**data["limits"])})
+
+
+def last_logged(connection: Connection) -> int:
+    """Return the number of the newest answered row in the log, 0 if there is none."""
+    return connection.scalar(select(func.max(predictions.c.seq))) or 0
+
+
+def count_answered(connection: Connection, shadow: Shadow) -> int:
+    """Return how many of a shadow's rows the champion has answered."""
+    return connection.scalar(select(func.count()).select_from(answered(shadow).subquery())) or 0
+
+
+def read_answered(connection: Connection, shadow: Shadow) -> list[tuple[bytes, float]]:
+    """Return a shadow's rows with the champion's answers, in the order of the log."""
+    return [(line.row, line.probability) for line in connection.execute(answered(shadow))]
+
+
+def answered(shadow: Shadow) -> Select[tuple[bytes, float]]:
+    """Return the query for a shadow's rows."""
+    query = select(predictions.c.row, predictions.c.probability)
+    ours = (predictions.c.seq > shadow.after) & (predictions.c.release == shadow.champion)
+    return query.where(ours).order_by(predictions.c.seq).limit(shadow.n_rows)
 
 
 def judge_bar(connection: Connection, release: str) -> Criterion | None:
