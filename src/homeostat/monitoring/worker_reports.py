@@ -15,6 +15,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from homeostat.records import Promotion
+from homeostat.settings import RetrainingSettings
+from homeostat.store.events import latest_event
 from homeostat.store.tables import worker_reports
 
 LIFETIME = timedelta(days=1)
@@ -65,6 +68,17 @@ def as_report(row: Row[tuple[object, ...]]) -> WorkerReport:
     latency = json.loads(row.latency)
     moments = (row.started_at, row.reported_at, row.ended_at)
     return WorkerReport(row.worker, row.epoch, *moments, row.answered, row.failed, latency)
+
+
+def has_passed(connection: Connection, promotion: Promotion) -> bool:
+    """Return whether the probation of a promotion is over."""
+    event = latest_event(connection, "bake_passed")
+    return event is not None and event.payload["epoch"] == promotion.epoch
+
+
+def are_awaited(connection: Connection, promotion: Promotion, rules: RetrainingSettings) -> bool:
+    """Return whether somebody waits for reports on a promotion: it may be on probation."""
+    return promotion.previous is not None and rules.bake_rows > 0 and not has_passed(connection, promotion)
 
 
 # --- which process ------------------------------------------------------------------------------------------------

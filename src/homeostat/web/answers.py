@@ -63,6 +63,11 @@ class Judged(NamedTuple):
         refused = (one for one in self.results if isinstance(one, Refused))
         return Counter((violation["column"], violation["rule"]) for one in refused for violation in one.rejected)
 
+    @property
+    def lacks_answers(self) -> bool:
+        """Whether the release had no number for a row that keeps every rule."""
+        return (NO_ANSWER.column, NO_ANSWER.rule) in self.count_violations()
+
     def without_answers(self) -> "Judged":
         """Return the same with the refused rows alone: what a request leaves that is refused as a whole."""
         return self._replace(results=[r for r in self.results if isinstance(r, Refused)], predicted=())

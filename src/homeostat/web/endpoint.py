@@ -135,17 +135,34 @@ class RowRoutes:
         if body is None:
             return None
         sent = Sent(body, headers, parameters, self._settings.max_rows, time.time_ns() // 1000)
-        cells = None if endpoint.reply_to_row is None else live.decoder.decode_row(body)
+        tally = self._worker.reporter.tally(live.promotion.epoch)
+        try:
+            started = time.perf_counter()
+            reply = await self._judge(endpoint, sent, live, scope)
+            seconds = time.perf_counter() - started
+            scope[SENDER].take_rows(len(reply.judged.results), time.monotonic())
+            answer = await self._keep(reply, sent, scope)
+        except HomeostatError:  # what the sender must mend, or an overload: no fault of the release
+            raise
+        except Exception:
+            tally.failed += 1
+            raise
+        if reply.judged.rejected and reply.judged.lacks_answers:
+            tally.failed += 1
+        else:
+            tally.add(seconds, len(reply.judged.results))
+        return answer
+
+    async def _judge(self, endpoint: Endpoint, sent: Sent, live: LiveRelease, scope: Scope) -> Reply:
+        """Return what a request is answered with."""
+        cells = None if endpoint.reply_to_row is None else live.decoder.decode_row(sent.body)
         if endpoint.reply_to_row is not None and cells is not None:
             # A request that is alone has nobody to share a turn of the event loop with.
             judge = self._batcher.judge if len(scope["state"].get(UNDER_WAY, ())) > 1 else judge_now
-            reply = endpoint.reply_to_row(await judge(cells, live, received_at=sent.received_at))
-        elif len(body) > THREAD_BYTES:
-            reply = await asyncio.get_running_loop().run_in_executor(self._thread, endpoint.judge, sent, live)
-        else:
-            reply = endpoint.judge(sent, live)
-        scope[SENDER].take_rows(len(reply.judged.results), time.monotonic())
-        return await self._keep(reply, sent, scope)
+            return endpoint.reply_to_row(await judge(cells, live, received_at=sent.received_at))
+        if len(sent.body) > THREAD_BYTES:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, endpoint.judge, sent, live)
+        return endpoint.judge(sent, live)
 
     async def _keep(self, reply: Reply, sent: Sent, scope: Scope) -> Answered:
         """Return the answer to give, once the log has what was promised: this one, or the earlier one of its key."""

@@ -3,6 +3,7 @@
 Not here: routes, or the server around them (`web.server`).
 """
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -16,10 +17,11 @@ from homeostat.project import Project
 from homeostat.records import Label
 from homeostat.web.answers import Judged
 from homeostat.web.keyring import Keyring
+from homeostat.web.reporting import Reporter
 
 
 class Worker:
-    """The prediction log, the release that answers, the valid keys and the metrics of one process.
+    """The prediction log, the release that answers, the valid keys, the metrics and the reports of one process.
 
     Enter it in the event loop that answers requests; leaving it writes what still waits and stops following.
     """
@@ -32,6 +34,7 @@ class Worker:
         )
         self.keyring = Keyring(project.database, project.settings.serving)
         self._log: PredictionLog | None = None
+        self._reporter: Reporter | None = None
         self._draining = False
         # Finding the series of a label takes longer than adding to it.
         self._answered: dict[Label, Counter] = {}
@@ -42,6 +45,13 @@ class Worker:
         if self._log is None:
             raise RuntimeError("the worker is used before it is entered")
         return self._log
+
+    @property
+    def reporter(self) -> Reporter:
+        """What counts requests, and reports them."""
+        if self._reporter is None:
+            raise RuntimeError("the worker is used before it is entered")
+        return self._reporter
 
     def require_live(self) -> LiveRelease:
         """Return the release that answers; ReleaseMissing while there is none."""
@@ -93,6 +103,7 @@ class Worker:
 
     def _count_swap(self, _: LiveRelease) -> None:
         self.metrics.swaps.inc()
+        self.reporter.hurry()
 
     def _count_refusal(self, refusal: Refusal) -> None:
         self.metrics.refusals.labels(refusal.error.code).inc()
@@ -100,9 +111,11 @@ class Worker:
     async def __aenter__(self) -> Self:
         deadline_s = self.project.settings.serving.deadline_s
         self._log = PredictionLog(self.project.database, on_commit=self.metrics.commits.observe, deadline_s=deadline_s)
+        self._reporter = Reporter(self.project, self._log, find_live=lambda: self.follower.live)
         # Not in a thread: nothing else runs in this loop yet, and the first poll should fail loudly.
         self.keyring.start()
         self.follower.start()
+        self.reporter.start()
         return self
 
     async def __aexit__(
@@ -111,4 +124,5 @@ class Worker:
         self.drain()
         self.follower.stop()
         self.keyring.stop()
+        await asyncio.to_thread(self.reporter.stop)
         await self.log.close()
