@@ -23,7 +23,7 @@ from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch
 from homeostat.project import Project
 from homeostat.records import Decision, Json, Promotion, Proposal
-from homeostat.retraining.aftercare import conclude_bake
+from homeostat.retraining.aftercare import look_after
 from homeostat.retraining.cycles import HAND, ROLLBACK, Cycle, close_cycle, find_open_cycle, open_cycle, store_step
 from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch
 from homeostat.retraining.fulfilment import carry_out
@@ -232,7 +232,7 @@ def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: 
     reports = watch(database, release, promotion, rules, lease=lease, now=now)
     watch_arrivals(database, release, promotion, rules, lease=lease, now=now, blobs=project.blobs)
     judge_outcomes(database, release, promotion, rules, lease=lease, now=now)
-    conclude_bake(project, promotion, lease=lease, now=now)
+    look_after(project, release, promotion, lease=lease, now=now)
     return len(reports) < WINDOWS_PER_CALL and not outcomes_wait(database, promotion, rules, now=now)
 
 

@@ -12,13 +12,15 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from homeostat.deployment.artifacts import find_release, recall_release
-from homeostat.deployment.registry import current_promotion, last_good
+from homeostat.deployment.registry import current_promotion, is_barred, last_good
 from homeostat.errors import ArtifactError, ReleaseMissing
 from homeostat.monitoring.bake import LEAST_TIMED, Served, judge_errors, judge_latency, judge_output, judge_silence
 from homeostat.monitoring.latencies import N_BUCKETS
-from homeostat.monitoring.worker_reports import WorkerReport, is_alive, read_reports, silences
+from homeostat.monitoring.succession import judge_outcomes_since
+from homeostat.monitoring.succession_checks import judge_succession, restore_succession
+from homeostat.monitoring.worker_reports import WorkerReport, has_passed, is_alive, read_reports, silences
 from homeostat.project import Project
-from homeostat.records import Breach, Promotion
+from homeostat.records import Breach, Promotion, Release
 from homeostat.settings import RetrainingSettings
 from homeostat.store.events import append_event, latest_event, read_events
 from homeostat.store.leases import Lease, require_lease
@@ -41,8 +43,12 @@ def find_breach(project: Project, *, now: datetime) -> Breach | None:
     rules = project.settings.retraining
     with project.database.read() as connection:
         promotion = current_promotion(connection)
-        if promotion is None or last_good(connection) is None or not rules.bake_rows or passed(connection, promotion):
+        if promotion is None or last_good(connection) is None:
             return None
+        succession = restore_succession(connection, epoch=promotion.epoch)
+        breach = judge_outcomes_since(succession, alpha=project.settings.monitoring.alpha_life)
+        if breach is not None or not rules.bake_rows or has_passed(connection, promotion):
+            return breach
         breach = find_refusal(connection, promotion)
         if breach is not None or is_proven(connection, promotion):
             return breach
@@ -53,6 +59,26 @@ def find_breach(project: Project, *, now: datetime) -> Breach | None:
         or judge_answers(project, promotion, answers)
         or judge_silences(project, reports, promotion, now=now)
     )
+
+
+def look_after(project: Project, release: Release, promotion: Promotion, *, lease: Lease, now: datetime) -> None:
+    """Compare the release in production with its predecessor where outcomes allow it, and end its probation in time.
+
+    LeaseHeld if another loop took the lease meanwhile.
+    """
+    with project.database.read() as connection:
+        before = find_predecessor(connection, promotion)
+    predecessor = None if before is None else recall_release(find_release(before, project.blobs))
+    judge_succession(project.database, release, predecessor, promotion, project.settings, lease=lease, now=now)
+    conclude_bake(project, promotion, lease=lease, now=now)
+
+
+def find_predecessor(connection: Connection, promotion: Promotion) -> str | None:
+    """Return the release that this one is compared with, None if it has none but one that was rolled back."""
+    before = promotion.previous
+    if before is None or before == promotion.release or is_barred(connection, before, labels_ever=0):
+        return None
+    return before
 
 
 # --- the alarms of a probation ------------------------------------------------------------------------------------
@@ -119,7 +145,7 @@ def judge_silences(
 def on_probation(connection: Connection, project: Project, promotion: Promotion) -> str | None:
     """Return that the release in production is on probation and how far, in a sentence; None if it is not."""
     bake_rows = project.settings.retraining.bake_rows
-    if not bake_rows or passed(connection, promotion) or last_good(connection) is None:
+    if not bake_rows or has_passed(connection, promotion) or last_good(connection) is None:
         return None
     if is_proven(connection, promotion):
         return None
@@ -158,12 +184,6 @@ def have_reported(reports: list[WorkerReport], promotion: Promotion, *, since: d
     there = [one for one in reports if one.ended_at is None and is_alive(one.worker)]
     spoken = {one.worker for one in there if one.epoch == promotion.epoch and one.reported_at >= since}
     return {one.worker for one in there} <= spoken
-
-
-def passed(connection: Connection, promotion: Promotion) -> bool:
-    """Return whether the probation of this promotion is over."""
-    event = latest_event(connection, "bake_passed")
-    return event is not None and event.payload["epoch"] == promotion.epoch
 
 
 def is_proven(connection: Connection, promotion: Promotion) -> bool:
