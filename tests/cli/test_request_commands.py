@@ -1,7 +1,6 @@
 """`homeostat promote`, `approve` and `rollback` through the real command: asked, carried out, refused."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,24 +14,7 @@ from homeostat.project import open_project
 from homeostat.retraining.requests import list_pending
 from homeostat.store.leases import give_lease_back, take_lease
 from tests.cli.commands import Done, homeostat, parts
-from tests.retraining.clinic import put_in_production, register_another, write_project
-
-
-@pytest.fixture(scope="session")
-def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clinic with one release in production and another that only exists: read it, never change it."""
-    folder = write_project(tmp_path_factory.mktemp("clinic") / "project")
-    with open_project(folder) as project:
-        put_in_production(project)
-        register_another(project, penalty=0.5)
-    return folder
-
-
-@pytest.fixture
-def clinic(two_releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy that a test may change, without MLflow, which takes seconds."""
-    monkeypatch.setenv("HOMEOSTAT_STORE__TRACKING", "none")
-    return Path(shutil.copytree(two_releases, tmp_path / "project"))
+from tests.retraining.clinic import put_in_production
 
 
 @pytest.fixture

@@ -79,6 +79,18 @@ def test_the_history_and_the_releases_name_who_is_in_production(client: httpx.Cl
     assert datetime.fromisoformat(promotion["decided_at"]).tzinfo is not None
 
 
+def test_the_history_tells_who_was_in_production_at_a_moment(client: httpx.Client) -> None:
+    (promotion,) = client.get("/v1/history").json()["promotions"]
+
+    asked = [
+        client.get("/v1/history", params={"at": at}) for at in (promotion["decided_at"], "2001-01-01", "2999-01-01Z")
+    ]
+
+    assert asked[0].json()["promotions"] == [promotion]
+    assert (asked[1].json()["at"], asked[1].json()["promotions"]) == ("2001-01-01T00:00:00Z", [])
+    assert (asked[2].status_code, asked[2].json()["code"]) == (422, "parameter-invalid")
+
+
 def test_the_events_can_be_read_in_parts(client: httpx.Client) -> None:
     events = client.get("/v1/events").json()["events"]
 

@@ -1,5 +1,7 @@
-"""`homeostat releases`, `history` and `verify`: what exists, who was in production when, and whether it is whole."""
+"""`homeostat releases` and `verify`: what exists, and whether it and its history are as they were written."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -7,11 +9,12 @@ import click
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
-from homeostat.deployment.registry import current_promotion, list_promotions, list_releases, resolve_release
-from homeostat.errors import ArtifactCorrupt
-from homeostat.project import open_project
+from homeostat.deployment.history import find_disagreements
+from homeostat.deployment.registry import current_promotion, list_releases, resolve_release
+from homeostat.errors import ArtifactError, ReleaseMissing, error_to_json
+from homeostat.project import Project, open_project
 from homeostat.records import Json
-from homeostat.store.events import find_break
+from homeostat.store.events import Finding, find_breaks, find_last
 from homeostat.training.scoring import Graph
 
 
@@ -50,65 +53,66 @@ def releases_command(folder: Path, *, as_json: bool) -> None:
     new_console().print(table if found else "No release yet: homeostat train")
 
 
-@click.command("history")
-@project_option
-@json_option
-def history_command(folder: Path, *, as_json: bool) -> None:
-    """Show who was in production when, and why."""
-    with open_project(folder) as project, project.database.read() as connection:
-        promotions = list_promotions(connection)
-        numbers = {r.digest: r.number for r in list_releases(connection)}
-    if as_json:
-        print_json(
-            [
-                {
-                    "epoch": p.epoch,
-                    "release": p.release,
-                    "number": numbers[p.release],
-                    "previous": p.previous,
-                    "decided_at": p.decided_at.isoformat(),
-                    "actor": p.actor,
-                    "reason": p.reason,
-                }
-                for p in promotions
-            ]
-        )
-        return
-    table = new_table("epoch", "from (UTC)", "until", "release", "by", "why")
-    ends = [f"{p.decided_at:%Y-%m-%d %H:%M:%S}" for p in promotions]
-    for p, start, end in zip(promotions, ends, [*ends[1:], "now"], strict=True):
-        table.add_row(str(p.epoch), start, end, f"{numbers[p.release]} ({p.release[:12]})", p.actor, p.reason)
-    new_console().print(table if promotions else "Nothing was in production yet: homeostat train")
-
-
 @click.command("verify")
 @click.argument("name", required=False)
 @project_option
 @json_option
-def verify_command(name: str | None, folder: Path, *, as_json: bool) -> None:
-    """Verify the event log, and every byte and golden row of release NAME (number or digest; all by default)."""
-    results: list[Json] = []
+@click.pass_context
+def verify_command(context: click.Context, name: str | None, folder: Path, *, as_json: bool) -> None:
+    """Verify the event log, the promotion log, and every byte and golden row of release NAME (all by default).
+
+    Everything that is not as it was written is told, with its line of the event log; then the command ends with code 1.
+    """
     with open_project(folder) as project:
         with project.database.read() as connection:
-            broken = find_break(connection)
             chosen = [resolve_release(connection, name)] if name else list_releases(connection)
-        if broken is not None:
-            raise ArtifactCorrupt(
-                problem=f"the event log is broken at line {broken}",
-                expected="an unbroken chain of digests",
-                action="compare with a backup: a line was edited, removed or reordered",
-            )
-        for registered in chosen:
-            release = open_release(find_release(registered.digest, project.blobs))
-            difference = check_golden(release, Graph(release.graph, release.schema))
-            rows = len(release.golden.expected)
-            results.append({"release": registered.digest, "golden_rows": rows, "largest_difference": difference})
+            events, promotions = find_breaks(connection), find_disagreements(connection)
+            last, digest = find_last(connection)
+        results = [verify_release(project, registered.digest) for registered in chosen]
+    wrong = bool(events or promotions or any("error" in result for result in results))
     if as_json:
-        print_json({"events": "whole", "releases": results})
-        return
-    click.echo("The event log is whole.")
-    for result in results:
-        click.echo(
-            f"Release {result['release'][:12]}: every byte verified, {result['golden_rows']} golden rows answered "
-            f"within {result['largest_difference']:.1g}."
+        print_json(
+            {
+                "whole": not wrong,
+                "events": {"last": last, "digest": digest, "findings": [asdict(finding) for finding in events]},
+                "promotions": {"findings": [asdict(finding) for finding in promotions]},
+                "releases": results,
+            }
         )
+        context.exit(int(wrong))
+    click.echo("The event log is not whole:" if events else f"The event log is whole: {last} lines, the last {digest}.")
+    print_findings(events)
+    click.echo("The promotion log does not agree with it:" if promotions else "The promotion log agrees with it.")
+    print_findings(promotions)
+    for result in results:
+        click.echo(describe_result(result))
+    if wrong:
+        click.echo("Compare with a backup, and ask who can write to the project.")
+    context.exit(int(wrong))
+
+
+def verify_release(project: Project, digest: str) -> Json:
+    """Return what the verification of one release has found."""
+    try:
+        release = open_release(find_release(digest, project.blobs))
+        difference = check_golden(release, Graph(release.graph, release.schema))
+    except (ArtifactError, ReleaseMissing) as error:
+        return {"release": digest, "error": error_to_json(error)}
+    rows = len(release.golden.expected)
+    return {"release": digest, "golden_rows": rows, "largest_difference": difference}
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print what is not as it was written."""
+    for finding in findings:
+        click.echo(f"  {finding.sentence}")
+
+
+def describe_result(result: Json) -> str:
+    """Return what the verification of one release has found, in a sentence."""
+    release = f"Release {result['release'][:12]}"
+    if "error" in result:
+        error = result["error"]
+        return f"{release} is not whole: {error['problem']}; {error['action']}."
+    rows, difference = result["golden_rows"], result["largest_difference"]
+    return f"{release}: every byte verified, {rows} golden rows answered within {difference:.1g}."

@@ -91,7 +91,8 @@ def describe_all(document: Json) -> None:
     document["components"]["securitySchemes"] = SCHEMES
     for (path, status), members in LOOKS.items():
         document["paths"][path]["get"]["responses"][status] = plain_response("The answer.", **members)
-    document["paths"]["/v1/events"]["get"]["responses"]["422"] = problem_response(Problem, "A parameter is wrong.")
+    for path in ("/v1/events", "/v1/history"):
+        document["paths"][path]["get"]["responses"]["422"] = problem_response(Problem, "A parameter is wrong.")
     document["paths"]["/readyz"]["get"]["parameters"] = [VERBOSE]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -7,17 +7,20 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BeforeValidator, WithJsonSchema
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from homeostat.deployment.history import find_move
 from homeostat.deployment.registry import current_promotion, list_promotions, list_releases
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.outcome_checks import describe_current_outcomes
@@ -31,6 +34,21 @@ from homeostat.web.worker import Worker
 
 Found = TypeVar("Found")
 DEFAULT_EVENTS, MAX_EVENTS = 100, 1000
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the moment that a text names (RFC 3339, or a date alone); ValueError if it names none."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+# A moment in a query: without an offset it is UTC. An offset's plus must be written %2B, as in any query.
+Moment: TypeAlias = Annotated[
+    datetime,
+    BeforeValidator(parse_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+    Query(description="Only who was in production then; nobody before the first promotion."),
+]
 
 
 def to_json(content: object, status: int = 200) -> Response:
@@ -67,9 +85,12 @@ def add_state(app: FastAPI, worker: Worker) -> None:
     async def releases() -> Response:
         return to_json({"releases": await ask(worker, list_releases)})
 
-    @app.get("/v1/history", tags=["state"], summary="Who was in production from when, and why, oldest first")
-    async def history() -> Response:
-        return to_json({"promotions": await ask(worker, list_promotions)})
+    @app.get("/v1/history", tags=["state"], summary="Who was in production from when, and why, oldest first; or then")
+    async def history(at: Moment | None = None) -> Response:
+        if at is None:
+            return to_json({"promotions": await ask(worker, list_promotions)})
+        move = await ask(worker, lambda connection: find_move(connection, at))
+        return to_json({"at": at, "promotions": [move.promotion] if move else []})
 
     @app.get("/v1/events", tags=["state"], summary="The event log after a line, oldest first")
     async def events(
