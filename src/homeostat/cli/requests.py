@@ -135,9 +135,17 @@ def describe_loop(connection: Connection, *, now: datetime) -> str:
 def turn(project: Project, request: Request) -> Iterator[str]:
     """Turn the loop here until the request is settled, or waits for something that no turn of the loop can bring.
 
-    While a loop holds the lease, follow what that one does with it.
+    While a loop holds the lease, follow what that one does with it. The receiver of notifications is told meanwhile.
     """
-    from homeostat.loop import tick  # noqa: PLC0415  it trains: asking must not need what training does
+    from homeostat.cli.loop import telling  # noqa: PLC0415  it trains: asking must not need what training does
+
+    with telling(project):
+        yield from follow(project, request)
+
+
+def follow(project: Project, request: Request) -> Iterator[str]:
+    """Turn the loop, or follow the one that holds the lease."""
+    from homeostat.loop import tick  # noqa: PLC0415  as above
 
     said: str | None = None
     while look(project, request).outcome in UNSETTLED:
