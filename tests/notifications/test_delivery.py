@@ -31,6 +31,7 @@ from homeostat.store.database import Database
 from homeostat.store.events import append_event, read_events
 from homeostat.store.leases import take_lease
 from homeostat.store.tables import deliveries, leases
+from tests.conftest import Count, Tell
 from tests.notifications.receiver import SECRET, Answer, Received, is_signed, receiving
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -325,6 +326,26 @@ def test_a_receiver_that_does_not_answer_keeps_no_command_from_ending(database: 
 
     assert time.monotonic() - started < 2.5
     wait_for_threads()
+
+
+def test_a_receiver_that_is_down_for_a_while_gets_everything_soon_after_it_is_back(
+    database: Database, count: Count, tell: Tell
+) -> None:
+    with receiving(Received()) as returning:
+        known(database, returning)
+    away_s = count(short=2, soak=60)
+    with telling(database, returning):
+        for number in range(20):
+            happen(database, f"event_{number}")
+            time.sleep(away_s / 20)
+        with receiving(returning):
+            back = time.monotonic()
+            wait_for(returning, 20, timeout_s=away_s + 20)
+            waited_s = time.monotonic() - back
+            tell(f"receiver down for {away_s} s: 20 events told {waited_s:.0f} s after it was back")
+
+            assert returning.kinds() == [f"event_{number}" for number in range(20)]
+            assert waited_s < away_s + 10
 
 
 def wait_for_threads() -> None:
