@@ -3,6 +3,7 @@
 Not here: what a replay of them must come to (`tests/simulation/test_replay.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,11 +27,12 @@ from homeostat.simulation.cohort import (
 )
 from homeostat.simulation.history import Names, read_history
 from homeostat.validation.checks import check_table
-from tests.conftest import SHORT_TRAINING, train_project
+from tests.conftest import train_project
 
 REGISTER_ROWS = 768
 TARGET = "Outcome"
-UNTRACKED = '\n[store]\ntracking = "none"\n'
+# A search that is short but real, and no experiment manager: the tests look at what the loop does of itself.
+SHORT = '\n[training]\ntrials = 1\nfolds = 3\nrepeats = 1\n[store]\ntracking = "none"\n'
 BEGIN = datetime(1996, 5, 7)  # noqa: DTZ001  files hold naive moments
 Table = dict[str, Any]
 
@@ -43,14 +45,14 @@ class Clinic:
     cohort: Cohort
 
 
-def write_clinic(folder: Path, *, extra: str = SHORT_TRAINING) -> Path:
+def write_clinic(folder: Path, *, extra: str = "") -> Path:
     """Write the project that `homeostat init` would write for a table like Pima's, with a short training."""
     columns, labels = synthetic_table(REGISTER_ROWS, seed=0)
     folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame({**columns, TARGET: labels}).write_csv(folder / "patients.csv")
     guesses, target, reason = guess_schema(folder / "patients.csv", TARGET)
     settings = render_settings("clinic", "patients.csv", guesses, target, reason)
-    write_project(folder / "homeostat.toml", settings + UNTRACKED + extra)
+    write_project(folder / "homeostat.toml", settings + SHORT + extra)
     return folder
 
 
@@ -89,15 +91,25 @@ def raise_features(columns: Table, by_sd: dict[str, float], *, since: int = 0) -
     return raised
 
 
-def live(clinic: Clinic, scratch: Path, columns: Table, outcomes: Labels | None, *, every_min: float = 1) -> Backtest:
-    """Replay patients that come at even intervals; each outcome is known at once."""
+def live(
+    clinic: Clinic,
+    scratch: Path,
+    columns: Table,
+    outcomes: Labels,
+    *,
+    every_min: float = 1,
+    senders: Sequence[str] = ("laboratory", "ward"),
+) -> Backtest:
+    """Replay patients that come at even intervals; each outcome is known at once, from one of some senders."""
     n_rows = len(columns["Age"])
     moments = [BEGIN + row * timedelta(minutes=every_min) for row in range(n_rows)]
-    known = {} if outcomes is None else {TARGET: outcomes}
+    by = np.random.default_rng(0).choice(list(senders), n_rows)
     scratch.mkdir(parents=True, exist_ok=True)
     path = scratch / "stream.parquet"
-    pl.DataFrame({"row_id": np.arange(n_rows), "event_time": moments, **columns, **known}).write_parquet(path)
-    history = read_history(path, None, schema_of(read_settings(clinic.folder)), Names())
+    pl.DataFrame(
+        {"row_id": np.arange(n_rows), "event_time": moments, **columns, TARGET: outcomes, "by": by}
+    ).write_parquet(path)
+    history = read_history(path, None, schema_of(read_settings(clinic.folder)), Names(source="by"))
     found = run_backtest(
         clinic.folder,
         history,

@@ -27,6 +27,8 @@ UNTOLD = frozenset(
         "retention_ran",
     }
 )
+# Criteria that rest on a measurement of this machine, which no two runs repeat: of these, the verdict alone is told.
+MEASURED = frozenset({"latency", "memory"})
 # What the end of a cycle and an alert are called in a line.
 NAMES = MappingProxyType(
     {
@@ -78,10 +80,17 @@ def tell_events(connection: Connection, events: Iterable[Event], place: Place, *
             # A decision to retrain has an event of its own, and one to do nothing is no news.
             if event.payload["action"] == "wait":
                 yield place.line("decision", event.payload)
+        elif event.kind == "gate":
+            yield place.line("gate", {**event.payload, "criteria": list(map(repeatable, event.payload["criteria"]))})
         elif event.kind == "requested" and event.payload["kind"] == "approve":
             yield place.line("approved", event.payload)
         elif event.kind not in UNTOLD:
             yield place.line(NAMES.get(event.kind, event.kind), event.payload)
+
+
+def repeatable(criterion: Json) -> Json:
+    """Return what the same history gives again of one criterion of the gate."""
+    return {name: criterion[name] for name in ("name", "passed")} if criterion["name"] in MEASURED else criterion
 
 
 def describe_check(connection: Connection, payload: Json, *, trigger: str) -> Json:
