@@ -36,9 +36,9 @@ def test_a_column_that_gives_the_outcome_away_is_asked_about() -> None:
 
 @pytest.mark.parametrize(("kind", "told"), [("concept", True), ("data", True), ("none", False)])
 def test_a_snapshot_says_what_has_changed(kind: str, *, told: bool) -> None:
-    said = describe_snapshot({**FROZEN, "change": {"kind": kind, "sentence": "The rule changed about row 400."}})
+    said = describe_snapshot({**FROZEN, "change": {"kind": kind, "sentence": "since about row 400"}})
 
-    assert said.endswith("The rule changed about row 400.") is told
+    assert said.endswith("rows. What has changed: since about row 400.") is told
 
 
 def test_one_search_speaks_for_itself() -> None:

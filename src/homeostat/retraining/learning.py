@@ -37,7 +37,7 @@ def describe_snapshot(frozen: Json) -> str:
     for name, found in frozen["giveaways"].items():
         said += f" {name} alone tells the outcome (AUC {found:.3f}): is it known when a prediction is asked for?"
     change = frozen["change"]
-    return f"{said} {change['sentence']}" if change and change["kind"] != "none" and change["sentence"] else said
+    return f"{said} What has changed: {change['sentence']}." if change and change["kind"] != "none" else said
 
 
 def listed(counts: Mapping[str, int]) -> str:
