@@ -19,6 +19,7 @@ from homeostat.retraining.limits import Limits
 from homeostat.retraining.packing import pack
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.validation.schema import freeze_schema
+from tests.deployment.saboteurs import flipped, open_workshop
 from tests.production_log import answer, label, own_lease
 from tests.retraining.clinic import FOUND, draw_patients
 
@@ -169,3 +170,40 @@ def test_the_same_challenger_gets_the_same_verdict(clinic: Project, champion: Pr
 
     assert first == second
     assert np.isfinite(criterion(GateResult(tuple(first)), "recent").figures["difference"]["low"])
+
+
+# --- worlds and champions of before -------------------------------------------------------------------------------
+
+
+def test_the_best_champion_of_before_is_asked_again_on_the_rows_of_today(clinic: Project, champion: Promotion) -> None:
+    past = open_workshop(champion.release, clinic.blobs)
+    turned = flipped(past)
+
+    found = criterion(
+        verdict(clinic, champion.release, turned, None, past=(turned, past.release.digest)), "best past"
+    ).figures
+
+    assert found["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_the_verdict_says_which_anchor_it_rests_on_and_one_that_was_given_up_stays_reported(
+    clinic: Project, champion: Promotion
+) -> None:
+    challenger = challenge(clinic, champion)
+    first = criterion(verdict(clinic, challenger, champion.release, ids(150)), "anchor").figures
+
+    later = verdict(clinic, challenger, champion.release, ids(150), old_world=first["rows"])
+
+    assert first["enforced"] is True
+    assert criterion(later, "anchor").figures["enforced"] is False
+    assert criterion(later, "skill").sentence.endswith("recent rows, chance is 0.5")
+
+
+def test_a_release_of_before_is_judged_by_labels_that_came_after_its_snapshot(
+    clinic: Project, champion: Promotion
+) -> None:
+    challenge(clinic, champion)
+
+    found = criterion(verdict(clinic, champion.release, champion.release, ids(150)), "recent rows")
+
+    assert 30 < found.figures["n_rows"] < 90

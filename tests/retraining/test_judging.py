@@ -21,6 +21,7 @@ from homeostat.retraining.cases import (
     find_past,
     judge_bar,
 )
+from homeostat.retraining.confined import judge_apart
 from homeostat.retraining.cycles import HAND, Cycle, list_cycles, open_cycle
 from homeostat.retraining.judging import Found, choose_hold
 from homeostat.retraining.limits import Limits
@@ -139,6 +140,19 @@ def test_new_labels_lift_the_bar_and_who_was_never_rolled_back_has_none(clinic: 
 
     assert lifted is not None
     assert (lifted.passed, free) == (True, None)
+
+
+def test_a_verdict_that_takes_too_long_by_the_clock_is_refused_for_its_latency(
+    clinic: Project, champion: Promotion
+) -> None:
+    case = Case(champion.release, None, (), None, None, RULES, Limits(wall_s=0.1))
+    begin(clinic, "gate", {})
+    turn = Turn(clinic, own_lease(clinic.database), newest_cycle(clinic), NOW)
+
+    (criterion,) = judge_apart(turn, "judge", {"case": case.to_json()}, case.limits).criteria
+
+    assert (criterion.name, criterion.passed) == ("latency", False)
+    assert criterion.sentence == "no verdict within 0.1 s: judging was stopped"
 
 
 # --- which anchor, which champions --------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from homeostat.store.tables import labels, predictions
 from homeostat.validation.schema import is_label
 
 # So many rows that more would not change a verdict: beyond, they are thinned.
-MOST_ROWS = 10_000
+MOST_ROWS = 5_000
 IDS_PER_QUERY = 500
 
 
