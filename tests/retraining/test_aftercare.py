@@ -10,7 +10,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from homeostat.data.columns import stack_rows
+from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import require_production, restore
+from homeostat.monitoring.bake import judge_output
 from homeostat.monitoring.latencies import N_BUCKETS, bucket_of
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.monitoring.worker_reports import WorkerReport, name_worker, store_reports
@@ -18,6 +21,7 @@ from homeostat.project import Project
 from homeostat.records import Promotion, Row
 from homeostat.retraining.aftercare import conclude_bake, find_breach, on_probation
 from homeostat.store.events import append_event, read_events
+from homeostat.training.scoring import Graph
 from tests.production_log import own_lease
 from tests.retraining.clinic import draw_patients
 from tests.retraining.clinic_after import keep_answers, promote_another
@@ -124,6 +128,19 @@ def test_a_release_whose_answers_are_others_than_before_must_go(
     keep_answers(clinic, second, rows, [0.9] * 100 + [0.95] * 100, epoch=epoch)
 
     assert alarm(clinic) == "output"
+
+
+def test_answers_that_the_predecessor_would_give_too_are_the_world_that_has_moved(
+    clinic: Project, champion: Promotion
+) -> None:
+    second = promote_another(clinic)
+    rows: list[Row] = [{"age": 100 + number / 100, "dose": 45.0, "city": "C"} for number in range(200)]
+    release = open_release(find_release(champion.release, clinic.blobs))
+    scores = Graph(release.graph, release.schema).score(stack_rows(rows, release.schema))
+    keep_answers(clinic, second, rows, scores.tolist())
+
+    assert judge_output(scores.astype(np.float64), release.held_out) is not None
+    assert alarm(clinic) is None
 
 
 def test_one_row_that_is_sent_again_and_again_is_no_distribution(clinic: Project, second: Promotion) -> None:

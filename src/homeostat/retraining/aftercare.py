@@ -11,20 +11,23 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, select
 
+from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, recall_release
 from homeostat.deployment.registry import current_promotion, is_barred, last_good
 from homeostat.errors import ArtifactError, ReleaseMissing
 from homeostat.monitoring.bake import LEAST_TIMED, Served, judge_errors, judge_latency, judge_output, judge_silence
 from homeostat.monitoring.latencies import N_BUCKETS
+from homeostat.monitoring.production import accept_again
 from homeostat.monitoring.succession import judge_outcomes_since
-from homeostat.monitoring.succession_checks import judge_succession, restore_succession
+from homeostat.monitoring.succession_checks import are_comparable, judge_succession, restore_succession
 from homeostat.monitoring.worker_reports import WorkerReport, has_passed, is_alive, read_reports, silences
 from homeostat.project import Project
-from homeostat.records import Breach, Promotion, Release
+from homeostat.records import Breach, Floats, Promotion, Release
 from homeostat.settings import RetrainingSettings
 from homeostat.store.events import append_event, latest_event, read_events
 from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import predictions
+from homeostat.training.scoring import Graph
 
 # A worker that seems silent gets so long for another word: after a pause of the whole machine all of them seem to be.
 LAST_WORD_S = 3.0
@@ -68,7 +71,7 @@ def look_after(project: Project, release: Release, promotion: Promotion, *, leas
     """
     with project.database.read() as connection:
         before = find_predecessor(connection, promotion)
-    predecessor = None if before is None else recall_release(find_release(before, project.blobs))
+    predecessor = None if before is None else open_promoted(project, before)
     judge_succession(project.database, release, predecessor, promotion, project.settings, lease=lease, now=now)
     conclude_bake(project, promotion, lease=lease, now=now)
 
@@ -112,15 +115,44 @@ def add_up(reports: list[WorkerReport], *, epoch: int) -> Served:
 
 
 def judge_answers(project: Project, promotion: Promotion, answers: list[Answered]) -> Breach | None:
-    """Return a breach by what the release has answered to distinct rows."""
+    """Return a breach by what the release has answered to distinct rows.
+
+    Where its predecessor gives these rows the same answers, the world has moved and not the release: going back would
+    change nothing.
+    """
     try:
-        held_out = recall_release(find_release(promotion.release, project.blobs)).held_out
+        held_out = open_promoted(project, promotion.release).held_out
     except (ArtifactError, ReleaseMissing) as error:
         return Breach("refused", f"it cannot be opened: {error.problem}", {"code": error.code})
     distinct: dict[bytes, float] = {}
     for answer in answers:
         distinct.setdefault(answer.row, answer.probability)
-    return judge_output(np.array(list(distinct.values())), held_out)
+    scores = np.array(list(distinct.values()))
+    breach = judge_output(scores, held_out)
+    if breach is None:
+        return None
+    before = score_again(project, promotion, list(distinct))
+    return breach if before is None or judge_output(scores, before) is not None else None
+
+
+def score_again(project: Project, promotion: Promotion, rows: list[bytes]) -> Floats | None:
+    """Return what the predecessor says to stored rows, None if it takes others or is not there any more."""
+    with project.database.read() as connection:
+        digest = find_predecessor(connection, promotion)
+    try:
+        predecessor = None if digest is None else open_promoted(project, digest)
+    except (ArtifactError, ReleaseMissing):
+        return None
+    if predecessor is None or not are_comparable(open_promoted(project, promotion.release).schema, predecessor.schema):
+        return None
+    accepted = [accept_again(row, predecessor.schema) for row in rows]
+    columns = stack_rows([row for row in accepted if row is not None], predecessor.schema)
+    return Graph(predecessor.graph, predecessor.schema).score(columns).astype(np.float64)
+
+
+def open_promoted(project: Project, digest: str) -> Release:
+    """Return a release that was promoted."""
+    return recall_release(find_release(digest, project.blobs))
 
 
 def judge_silences(
