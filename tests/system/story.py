@@ -1,8 +1,9 @@
 """A whole story of a small clinic, recorded so that it can be gone on with anywhere: what the crash tests disturb.
 
 A first training by hand; a quiet look; rows that have drifted, with their outcomes; the retraining that follows by
-itself; another quiet look. Before each turn of the loop the project's folder is copied, and every failpoint that the
-turn passes is noted. Here is also what two projects are compared by.
+itself; another quiet look; the first release again, because a person asks for it. Before each turn of the loop the
+project's folder is copied, and every failpoint that the turn passes is noted. Here is also what two projects are
+compared by.
 """
 
 import os
@@ -12,6 +13,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +22,7 @@ from sqlalchemy import select
 from homeostat.loop import begin_by_hand, tick
 from homeostat.project import open_project
 from homeostat.retraining.cycles import list_cycles
+from homeostat.retraining.requests import ask
 from homeostat.store.events import find_break
 from homeostat.store.failpoints import LOG
 from homeostat.store.scratch import PREFIX
@@ -36,7 +39,10 @@ QUICK = {
 UNTRACKED = '[store]\ntracking = "none"\n'
 # Who holds the lease, and when something was: whatever else a database holds is what must be alike.
 VOLATILE_TABLES = {"leases", "versions"}
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(?:Z|\+00:00)?")
+MOMENT = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(?:Z|\+00:00)?"
+# How long an answer took and how much memory it needed, in the gate's figures and sentences.
+MEASURED = r"(?<=p99_s\": )[^,}]+|(?<=taken_bytes\": )[^,}]+|(?<=within )[\d.]+ ms|(?<=judging took )[\d.]+ MB"
+VARYING = re.compile(f"{MOMENT}|{MEASURED}")
 CHAIN = {"digest", "previous"}
 
 State: TypeAlias = dict[str, Any]  # by table: lists of rows, whose cells are of any kind
@@ -54,10 +60,11 @@ class Scene:
 
 @dataclass
 class Story:
-    """Every scene in order, and the states at which a turn of the loop may leave a project."""
+    """Every scene in order, the states at which a turn of the loop may leave a project, and how each act ends."""
 
     scenes: list[Scene]
     states: list[tuple[str, State]]
+    ends: dict[str, State] = field(default_factory=dict)
 
     def states_like(self, state: State) -> list[State]:
         """Return the recorded states with as many cycles, at the same step."""
@@ -79,6 +86,12 @@ def send_drifted(folder: Path, n_rows: int = 120) -> None:
         label(project.database, list(zip(answer(project.database, rows), outcomes, strict=True)))
 
 
+def ask_to_go_back(folder: Path) -> None:
+    """Ask for the release before, as a person does."""
+    with open_project(folder) as project, project.database.write("ask") as connection:
+        ask(connection, "rollback", reason="a test", actor="tester", now=datetime.now(UTC))
+
+
 def record_story(home: Path) -> Story:
     """Let the story happen once, undisturbed, and record it."""
     project, story = write_project(home / "project", settings=write_settings()), Story([], [])
@@ -90,6 +103,9 @@ def record_story(home: Path) -> Story:
     with logged(log):
         play(project, story, act="retraining", command="tick", log=log)
         play(project, story, act="quiet again", command="tick", log=log)
+    ask_to_go_back(project)
+    with logged(log):
+        play(project, story, act="going back", command="tick", log=log)
     return story
 
 
@@ -120,6 +136,7 @@ def play(folder: Path, story: Story, *, act: str, command: str, log: Path) -> No
         state = read_state(folder)
         log.write_text("")  # reading opens the project, which is no part of the story
         story.states.append((where(state), state))
+        story.ends[act] = state
 
     begin_scene()
     with open_project(folder) as project:
@@ -161,16 +178,16 @@ def read_state(folder: Path) -> State:
             skipped = CHAIN if table.name in {"events", "event_head"} else set()
             columns = [c for c in table.columns if not isinstance(c.type, Instant) and c.name not in skipped]
             query = select(*columns).order_by(*table.primary_key.columns)
-            state[table.name] = [tuple(map(without_moments, row)) for row in connection.execute(query)]
+            state[table.name] = [tuple(map(steady, row)) for row in connection.execute(query)]
     state["blobs"] = sorted(str(path.relative_to(folder)) for path in (folder / ".homeostat" / "blobs").glob("*/*"))
     state["unfinished"] = [path.name for path in (folder / ".homeostat").rglob(f"{PREFIX}*")]
     return state
 
 
-def without_moments(cell: object) -> object:
-    """Return a cell with every moment in its text made alike."""
+def steady(cell: object) -> object:
+    """Return a cell with every moment and every measured time in its text made alike."""
     text = cell.decode("latin-1") if isinstance(cell, bytes) else cell
-    return MOMENT.sub("(moment)", text) if isinstance(text, str) else text
+    return VARYING.sub("(varies)", text) if isinstance(text, str) else text
 
 
 def where(state: State) -> str:

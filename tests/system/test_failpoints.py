@@ -139,13 +139,20 @@ def kinds(state: State) -> list[str]:
 
 
 def test_the_story_is_one_training_by_hand_and_one_that_a_drift_asked_for(story: Story) -> None:
-    end = story.states[-1][1]
+    end = story.ends["quiet again"]
 
     assert [(cycle[1], cycle[4]) for cycle in end["cycles"]] == [("hand", "promoted"), ("drift", "promoted")]
     assert [len(end[table]) for table in ("releases", "promotions", "drift_checks")] == [2, 2, 2]
     assert kinds(end).count("drift_checked") == 2
     assert end["break"] is None
     assert end["unfinished"] == []
+
+
+def test_its_last_act_puts_the_first_release_back(story: Story) -> None:
+    end = story.ends["going back"]
+
+    assert kinds(end).count("rolled_back") == 1
+    assert end["promotions"][-1][1] == end["promotions"][0][1] != end["promotions"][1][1]
 
 
 def test_every_step_of_a_cycle_is_passed_in_both_of_them(story: Story) -> None:
@@ -190,8 +197,8 @@ def go_on(one: Warm, case: Case, project: Path, story: Story) -> str:
 
 def test_killed_at_any_place_the_next_command_goes_on_to_the_same_state(stage: Stage, count: Count, tell: Tell) -> None:
     passes = list(first_passes(stage.story))
-    last = [(scene, place) for scene, place in passes if "again" in scene.act or scene.act == "retraining"]
-    before = [one for one in passes if one not in last]
+    before = [(scene, place) for scene, place in passes if scene.act in {"training", "quiet"}]
+    last = [one for one in passes if one not in before]
     # The retraining and what follows, place by place; what comes before, with fewer starts unless --soak.
     kills = each_alone(last, "kill-all")
     kills += each_alone(before, "kill-all") if count(short=0, soak=1) else one_after_the_other(before, "kill-all")

@@ -21,7 +21,7 @@ from homeostat.loop import ORDER, tick
 from homeostat.project import open_project
 from homeostat.store.failpoints import VARIABLE
 from homeostat.store.leases import find_lease, take_lease
-from tests.system.story import Scene, State, Story, copy_project, differences, end_lease, read_state
+from tests.system.story import Scene, Story, copy_project, differences, end_lease, read_state
 
 HOMEOSTAT = Path(sys.executable).parent / "homeostat"
 pytestmark = pytest.mark.timeout(900)  # minutes where the machine is shared
@@ -62,10 +62,6 @@ def count_promotions(project: Path) -> int:
         return found
 
 
-def end_of(story: Story) -> list[State]:
-    return [story.states[-1][1]]
-
-
 # Every turn but those that train, which are as the others and slow: the failpoint at which it is disturbed, outside of
 # any transaction.
 TURNS = {"decide.before_commit": "stamp.after_commit"} | {
@@ -104,7 +100,7 @@ def test_a_stale_promotion_is_refused_and_production_moves_once(story: Story, tm
 
     assert "the lease was lost (fence " in complaint
     assert (refused, count_promotions(project)) == (1, 2)
-    assert differences(read_state(project), end_of(story)) == ""
+    assert differences(read_state(project), [story.ends["quiet again"]]) == ""
 
 
 def test_a_loop_that_is_delayed_past_its_lease_writes_nothing(story: Story, tmp_path: Path) -> None:
@@ -118,7 +114,7 @@ def test_a_loop_that_is_delayed_past_its_lease_writes_nothing(story: Story, tmp_
         complaint = late.communicate(timeout=120)[1]
 
     assert "the lease was lost (fence " in complaint
-    assert differences(read_state(project), end_of(story)) == ""
+    assert differences(read_state(project), [story.ends["quiet again"]]) == ""
 
 
 def wait_for_holder(project: Path, pid: int) -> None:
@@ -141,4 +137,4 @@ def test_a_loop_that_was_stopped_and_lost_nothing_goes_on(story: Story, tmp_path
         act_to_the_end(project)
 
     assert sleeper.returncode == 0
-    assert differences(read_state(project), end_of(story)) == ""
+    assert differences(read_state(project), [story.ends["quiet again"]]) == ""
