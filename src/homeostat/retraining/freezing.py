@@ -8,9 +8,9 @@ from datetime import datetime
 
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import current_promotion
+from homeostat.monitoring.production import Quarantine
 from homeostat.project import Project
 from homeostat.records import Json, Promotion, Recipe, Snapshot
-from homeostat.retraining.facts import quarantine_of
 from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.training.recipes import UNION, propose_recipes, recipe_from_json
@@ -26,7 +26,7 @@ def freeze_training_set(project: Project, *, reload_files: bool, now: datetime) 
         change = None if champion is None else judge_change(connection, project, champion, now=now)
     since = None if change is None else change.since
     settings = project.settings
-    quarantine = quarantine_of(project, now=now)
+    quarantine = Quarantine(now, settings.retraining.quarantine_s)
     snapshot = take_snapshot(
         project, champion=champion, reload_files=reload_files, change_point=since, quarantine=quarantine
     )
