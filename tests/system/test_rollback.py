@@ -136,7 +136,7 @@ def test_a_release_that_outcomes_speak_against_is_undone(installation: Installat
     with Traffic(installation.serving.address, labelled=True) as traffic:
         event = undo(installation, traffic, turned, tell)
 
-    assert event["alarm"] in {"outcomes", "output"}
+    assert event["alarm"] == "outcomes"
     assert (traffic.failed, traffic.lost) == ({}, [])
 
 
