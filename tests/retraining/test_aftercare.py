@@ -201,6 +201,24 @@ def test_a_release_passes_once_it_has_answered_its_rows_and_its_workers_have_rep
         assert event.payload == {"release": second.release, "epoch": 2, "figures": figures}
 
 
+def test_workers_that_have_not_yet_reported_on_a_release_hold_up_its_probation(
+    clinic: Project, second: Promotion
+) -> None:
+    report(clinic, epoch=second.epoch - 1, answered=10)
+    answer(clinic, second, 1000)
+
+    assert not conclude(clinic, second)
+
+
+def test_a_worker_that_was_lost_before_a_promotion_holds_up_no_probation(clinic: Project, second: Promotion) -> None:
+    report(clinic, epoch=second.epoch - 1, worker="elsewhere:1:1", answered=10)
+    answer(clinic, second, 1000)
+
+    report(clinic, epoch=second.epoch, answered=1000)
+
+    assert conclude(clinic, second)
+
+
 def test_a_probation_says_how_far_it_is_until_it_is_over(clinic: Project, second: Promotion) -> None:
     answer(clinic, second, 420)
     assert probation(clinic) == f"release {second.release[:12]} is on probation: 420 of 1000 rows answered"

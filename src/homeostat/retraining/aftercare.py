@@ -214,8 +214,10 @@ def have_reported(reports: list[WorkerReport], promotion: Promotion, *, since: d
     True where no worker is there, as when rows are scored in batches or recorded history is replayed.
     """
     there = [one for one in reports if one.ended_at is None and is_alive(one.worker)]
-    spoken = {one.worker for one in there if one.epoch == promotion.epoch and one.reported_at >= since}
-    return {one.worker for one in there} <= spoken
+    # A worker reports as soon as it answers with a release. Who has reported on an earlier one alone may have died on
+    # another machine long ago; it counts only as long as no worker at all has reported on this one.
+    ours = [one for one in there if one.epoch == promotion.epoch]
+    return all(one.reported_at >= since for one in ours) if ours else not there
 
 
 def is_proven(connection: Connection, promotion: Promotion) -> bool:
