@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from homeostat.cli.events import describe_event
 from homeostat.project import open_project
-from homeostat.store.events import append_event
+from homeostat.store.events import Event, append_event
 from tests.cli.commands import homeostat
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -51,6 +52,22 @@ def test_lines_are_printed_with_number_moment_kind_and_sentence(project: Path) -
     done = homeostat("events", "--after", "1", "--kind", "gate", "--project", project)
 
     assert done.stdout == f"     3  2026-03-01 12:00:00  gate                {'a' * 12}: It was gate.\n"
+
+
+def test_what_somebody_has_sent_cannot_move_the_cursor() -> None:
+    payload = {"kind": "unseen", "sentence": "a new category: \x1b[2J\n", "figures": {"rows": 20}}
+
+    line = describe_event(Event(7, NOW, "alert", payload, "", ""))
+
+    assert line == "     7  2026-03-01 12:00:00  alert               unseen: a new category:  [2J"
+
+
+def test_without_a_sentence_the_first_members_are_told_and_long_lines_are_cut() -> None:
+    short = describe_event(Event(8, NOW, "gate", {"release": "b" * 64, "passed": True, "criteria": [1]}, "", ""))
+    long = describe_event(Event(9, NOW, "decision", {"sentence": "x" * 999}, "", ""))
+
+    assert short.endswith(f"gate                {'b' * 12}: passed: True")
+    assert long.endswith(f" {'x' * 160} ...")
 
 
 def test_each_line_is_an_object_as_the_service_answers_it(project: Path) -> None:

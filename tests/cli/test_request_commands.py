@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from homeostat.cli.project import describe_what_waits
 from homeostat.deployment.registry import current_promotion
 from homeostat.project import open_project
+from homeostat.records import Json
+from homeostat.retraining.asking import place
 from homeostat.retraining.requests import list_pending
 from homeostat.store.leases import give_lease_back, take_lease
 from tests.cli.commands import Done, homeostat, parts
@@ -59,6 +62,19 @@ def test_without_now_a_request_waits_and_the_command_says_for_whom(clinic: Path)
     first, second = done.stdout.splitlines()
     assert first == f"Request 1: promote release {str(request.release)[:12]}."
     assert second.startswith("It is not carried out yet. No loop is running (no loop has run here yet)")
+
+
+def test_the_status_names_what_waits_for_a_loop(clinic: Path) -> None:
+    with open_project(clinic) as project, project.database.write() as connection:
+        place(connection, "promote", name="2", reason="r", actor="cli:ann", now=datetime.now(UTC))
+
+    assert "request 1, promote, for a loop" in homeostat("status", "--project", clinic).stdout
+
+
+def test_what_waits_for_a_person_is_named_with_the_command_for_it() -> None:
+    held: Json = {"cycle": None, "held": {"release": "a" * 64, "number": 3}, "requests": []}
+
+    assert describe_what_waits(held) == [f"release 3 ({'a' * 12}) for approval: homeostat approve"]
 
 
 def test_with_now_a_promotion_is_carried_out_here(clinic: Path) -> None:

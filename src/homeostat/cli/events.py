@@ -24,8 +24,8 @@ from homeostat.store.events import Event, read_events
 POLL_S = 0.5
 # Lines that are read in one transaction: a reader that is slow must not hold one open.
 PART = 500
-# Words of a payload that say what happened, the best first, and how much of others is shown.
-TELLING, SHOWN = ("sentence", "reason", "problem"), 140
+# Members of a payload that say what a line is about; those that say what happened, the best first; how much is shown.
+ABOUT, TELLING, SHOWN = ("actor", "kind", "trigger", "release"), ("sentence", "reason", "problem"), 160
 DIGEST_LENGTH = 64
 
 
@@ -88,13 +88,14 @@ def event_to_json(event: Event) -> Json:
 
 def describe_event(event: Event) -> str:
     """Return a line for a person: its number, when, what, and the sentence in it, or its first members."""
-    payload = event.payload
-    text = next((str(payload[word]) for word in TELLING if payload.get(word)), "")
-    if not text:
-        plain = (f"{name}: {shorten(value)}" for name, value in payload.items() if not isinstance(value, dict | list))
-        text = ", ".join(plain)
-    elif isinstance(payload.get("release"), str):
-        text = f"{shorten(payload['release'])}: {text}"
+    about = [shorten(event.payload[word]) for word in ABOUT if event.payload.get(word)]
+    told = next((str(event.payload[word]) for word in TELLING if event.payload.get(word)), "")
+    if not told:
+        plain = {k: v for k, v in event.payload.items() if k not in ABOUT and not isinstance(v, dict | list)}
+        told = ", ".join(f"{name}: {shorten(value)}" for name, value in plain.items())
+    text = ": ".join(filter(None, (" ".join(about), told)))
+    # A category, say, is what somebody has sent: it must not move the cursor of who reads this.
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     text = text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
     return f"{event.seq:>6}  {event.at:%Y-%m-%d %H:%M:%S}  {event.kind:<18}  {text}".rstrip()
 

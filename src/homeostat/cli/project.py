@@ -23,6 +23,7 @@ from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import count_labels
 from homeostat.project import open_project, read_settings, schema_of
 from homeostat.records import Json, Schema, Target, Violation
+from homeostat.retraining.asking import describe_waiting
 from homeostat.retraining.cycles import find_open_cycle, list_cycles
 from homeostat.retraining.training_data import read_labels
 from homeostat.settings import FILE_NAME, parse_settings
@@ -228,6 +229,7 @@ def status_command(folder: Path, *, as_json: bool) -> None:
             "labels": count_labels(connection),
             "cycle": {"trigger": cycle.trigger, "next_step": cycle.step} if cycle else None,
             "last_cycle": {"trigger": last[0].trigger, "outcome": last[0].outcome} if last else None,
+            "waiting": describe_waiting(connection),
             "decision": decision.sentence if decision else None,
         }
     if as_json:
@@ -249,5 +251,16 @@ def status_command(folder: Path, *, as_json: bool) -> None:
         table.add_row(
             "last cycle", f"{last[0].outcome}, {last[0].started_at:%Y-%m-%d %H:%M:%S} UTC, by {last[0].trigger}"
         )
+    for waits in describe_what_waits(state["waiting"]):
+        table.add_row("waits", escape(waits))
     table.add_row("decision", escape(state["decision"] or "run `homeostat train` first"))
     new_console().print(table)
+
+
+def describe_what_waits(waiting: Json) -> list[str]:
+    """Return what waits for a person or for a loop, each in a sentence."""
+    held = waiting["held"]
+    sentences = [f"request {asked['request']}, {asked['kind']}, for a loop" for asked in waiting["requests"]]
+    if held is not None:
+        sentences.append(f"release {held['number']} ({held['release'][:12]}) for approval: homeostat approve")
+    return sentences

@@ -91,8 +91,9 @@ def carry_out(folder: Path, kind: Asked, *, name: str | None, reason: str, at_on
         say(describe_request(request), as_json=as_json)
         if at_once:
             for sentence in turn(project, request):
-                steps.append(sentence)
-                say(sentence, as_json=as_json)
+                if sentence not in steps[-1:]:  # a cycle ends with the sentence of its last step
+                    steps.append(sentence)
+                    say(sentence, as_json=as_json)
         with project.database.read() as connection:
             request = find_request(connection, request.id)
             later = describe_loop(connection, now=datetime.now(UTC))
