@@ -227,18 +227,24 @@ def test_a_first_release_is_never_held(clinic: Project) -> None:
 
 
 def test_a_confirmed_concept_is_not_held_and_one_of_a_single_source_is(clinic: Project, champion: Promotion) -> None:
-    anchor = {"enforced": False, "rows": "x"}
+    anchor = {"enforced": False, "rows": "x", "met": False}
     feigned = replace(CONCEPT, confirmed=False, n_sources=1)
 
     assert hold(clinic, champion, CONCEPT, anchor) is None
     assert "one source alone could feign" in str(hold(clinic, champion, feigned, anchor))
 
 
+def test_what_the_anchor_would_have_let_in_as_well_is_not_held(clinic: Project, champion: Promotion) -> None:
+    feigned = replace(CONCEPT, confirmed=False, n_sources=1)
+
+    assert hold(clinic, champion, feigned, {"enforced": False, "rows": "x", "met": True}) is None
+
+
 def test_an_old_world_that_was_settled_is_not_asked_about_again(clinic: Project, champion: Promotion) -> None:
-    assert hold(clinic, champion, None, {"enforced": False, "rows": "x"}, old="x") is None
+    assert hold(clinic, champion, None, {"enforced": False, "rows": "x", "met": False}, old="x") is None
 
 
 def test_a_new_concept_of_one_source_is_held_in_a_settled_world_too(clinic: Project, champion: Promotion) -> None:
     feigned = replace(CONCEPT, confirmed=False, n_sources=1)
 
-    assert hold(clinic, champion, feigned, {"enforced": False, "rows": "x"}, old="x") is not None
+    assert hold(clinic, champion, feigned, {"enforced": False, "rows": "x", "met": False}, old="x") is not None

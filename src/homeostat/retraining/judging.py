@@ -100,7 +100,11 @@ def choose_hold(turn: Turn, found: Found, verdict: GateResult) -> str | None:
     settled = found.case.old_world is not None and anchor.get("rows") == found.case.old_world
     if settled and (change is None or change.kind != "concept"):
         return None
-    return find_hold(turn.project.settings.retraining.anchor, change)
+    # What the anchor would have let in as well needs nobody: with one sender of outcomes, every concept would wait.
+    mode = turn.project.settings.retraining.anchor
+    if mode == "auto" and all(told["met"] for told in figures.values() if "met" in told):
+        return None
+    return find_hold(mode, change)
 
 
 def step_shadow(turn: Turn) -> Done | Waits:
