@@ -41,7 +41,7 @@ UNTRACKED = '[store]\ntracking = "none"\n'
 VOLATILE_TABLES = {"leases", "versions"}
 MOMENT = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(?:Z|\+00:00)?"
 # How long an answer took and how much memory it needed, in the gate's figures and sentences.
-MEASURED = r"(?<=p99_s\": )[^,}]+|(?<=taken_bytes\": )[^,}]+|(?<=within )[\d.]+ ms|(?<=judging took )[\d.]+ MB"
+MEASURED = r"(?<=p99_s\": )[^,}]+|(?<=taken_bytes\": )[^,}]+|[\d.]+ ms|(?<=judging took )[\d.]+ MB"
 VARYING = re.compile(f"{MOMENT}|{MEASURED}")
 CHAIN = {"digest", "previous"}
 
@@ -106,6 +106,7 @@ def record_story(home: Path) -> Story:
     ask_to_go_back(project)
     with logged(log):
         play(project, story, act="going back", command="tick", log=log)
+        play(project, story, act="quiet at last", command="tick", log=log)
     return story
 
 
@@ -209,4 +210,11 @@ def first_difference(found: object, expected: object) -> str:
     if not isinstance(found, list) or not isinstance(expected, list):
         return f"{found} instead of {expected}"
     pairs = zip([*found, None], [*expected, None], strict=False)
-    return next((f"{a!s:.300} instead of {b!s:.300}" for a, b in pairs if a != b), f"{len(found)} lines")
+    return next((differing_part(str(a), str(b)) for a, b in pairs if a != b), f"{len(found)} lines")
+
+
+def differing_part(found: str, expected: str) -> str:
+    """Return what stands where two texts begin to differ."""
+    differ = (n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b)
+    at = max(next(differ, 0) - 80, 0)
+    return f"...{found[at : at + 200]} instead of ...{expected[at : at + 200]}"

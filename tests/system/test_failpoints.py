@@ -34,7 +34,6 @@ pytestmark = pytest.mark.timeout(900)  # minutes where the machine is shared
 # Where nothing was begun that a tick could go on with: the command has to be given again.
 NOT_BEGUN = {"migrate.before_commit", "migrate.after_commit", "begin_by_hand.before_commit"}
 KILLED, N_SIDES = -9, 2
-KILLS = {"kill-all", "torn"}
 # Where a process that trains has given its whole answer: an error then harms nobody, and the turn is completed.
 TOO_LATE = {"answer.after"}
 ERRORS = ("eio", "enospc")
@@ -180,7 +179,7 @@ def disturb(one: Warm, case: Case, project: Path, *, expected: int) -> str:
     """Start the command once for each place, disturbed there, and return what was wrong."""
     command = case.scene.command
     for place in case.places:
-        code = one.run(command, project, f"{place}={case.action}", *([] if case.action in KILLS else ONE_TURN))
+        code = one.run(command, project, f"{place}={case.action}", *(ONE_TURN if place in TOO_LATE else ()))
         if code != expected:
             return f"exit code {code} at {place}"
         command = "train" if place in NOT_BEGUN else "tick"
