@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from homeostat.deployment.criteria import HeldOut
 from homeostat.deployment.gate import Rules, find_hold, is_anchor_enforced, judge
-from homeostat.records import Change, Columns, Criterion, Feature, Floats, GateResult, Target
+from homeostat.records import Change, Criterion, Feature, Floats, GateResult, Target
 from homeostat.validation.schema import freeze_schema
 
 Quality = Literal["good", "better", "bad", "none", "constant"]
@@ -253,74 +253,6 @@ def test_the_anchor_is_given_up_only_for_a_concept_and_only_several_sources_do_w
 
     assert is_anchor_enforced(mode, change) is enforced
     assert reason is None if held is None else held in str(reason)
-
-
-# --- calibration --------------------------------------------------------------------------------------------------
-
-
-def overconfident(labels: NDArray[np.int8], share: float) -> Floats:
-    """Return certain answers, of which a share is wrong."""
-    rng = np.random.default_rng(2)
-    right = np.where(rng.random(len(labels)) < share, 1 - labels, labels)
-    return np.asarray(np.where(right == 1, 0.97, 0.03) + 0.01 * rng.random(len(labels)))
-
-
-def test_probabilities_that_are_surely_further_off_are_refused_with_their_reliability() -> None:
-    labels = outcomes(400)
-    wrong = overconfident(labels, 0.25)
-    calibrated = 0.5 + 0.55 * (wrong - 0.5)
-
-    found = criterion(verdict(HeldOut(labels, wrong, calibrated)), "calibration")
-
-    assert not found.passed
-    assert found.figures["difference"]["low"] > found.figures["margin"]
-    assert sum(cell["n_rows"] for cell in found.figures["reliability"]) == 400
-
-
-def test_better_calibration_passes() -> None:
-    labels = outcomes(400)
-    wrong = overconfident(labels, 0.25)
-    calibrated = 0.5 + 0.55 * (wrong - 0.5)
-
-    assert criterion(verdict(HeldOut(labels, calibrated, wrong)), "calibration").passed
-
-
-# --- groups of rows -----------------------------------------------------------------------------------------------
-
-
-def with_columns(*, lost: str | None) -> HeldOut:
-    """Return rows of which the challenger turns the answers round where `lost` lives, if it names a city."""
-    labels = np.tile(outcomes(100), 8)
-    city = np.repeat(np.array(list("ABCDEFGH"), dtype=object), 100)
-    champion = answers(labels, "better")
-    challenger = np.where(city == lost, 1 - champion, champion)
-    age = np.where(np.arange(800) % 10 == 0, -1.0, np.arange(800) * 37 % 101)
-    columns: Columns = {"age": age, "city": city}
-    return HeldOut(labels, challenger, champion, columns=columns)
-
-
-def test_a_group_that_collapses_is_refused_by_name() -> None:
-    found = criterion(verdict(with_columns(lost="C")), "slices")
-
-    assert not found.passed
-    assert [one["slice"] for one in found.figures["lost"]] == ["city = C"]
-    assert found.sentence.startswith("lost on the anchor rows: city = C (100 rows): AUC -")
-
-
-def test_groups_are_categories_quarters_and_the_rows_without_a_value() -> None:
-    found = criterion(verdict(with_columns(lost=None)), "slices")
-
-    assert found.passed
-    assert found.figures["n_slices"] == 8 + 4 + 1
-
-
-def test_a_group_of_too_few_rows_is_not_judged() -> None:
-    rows, kept = with_columns(lost="C"), np.r_[0:200, 255:800]
-    columns = {"city": rows.columns["city"][kept]}
-
-    few = HeldOut(rows.labels[kept], rows.challenger[kept], np.asarray(rows.champion)[kept], columns=columns)
-
-    assert criterion(verdict(few), "slices").passed
 
 
 # --- any rows -----------------------------------------------------------------------------------------------------
