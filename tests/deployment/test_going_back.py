@@ -91,7 +91,7 @@ def test_going_back_is_one_event_that_names_the_alarm_and_the_bar(database: Data
 
     with database.read() as connection:
         (event,) = read_events(connection, kind="rolled_back")
-        moved = {"release": A, "previous": B, "epoch": 3, "alarm": "errors"}
+        moved = {"release": A, "previous": B, "epoch": 3, "alarm": "errors", "actor": "loop"}
         assert event.payload == {**moved, "reason": "9 of 10 requests failed", "barred": True}
         assert find_break(connection) is None
 
