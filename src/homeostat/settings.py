@@ -120,7 +120,7 @@ class RetrainingSettings(Section):
     )
     quarantine_s: float = Field(default=600, ge=0, description="Age from which on a label is used.")
     max_source_share: float = Field(
-        default=0.5, gt=0, le=1, description="Most that one of several sources may send of the labels that are used."
+        default=0.8, gt=0, le=1, description="Most that one of several sources may send of the labels that are used."
     )
     recent_share: float = Field(default=0.4, gt=0, lt=1, description="Labelled predictions kept from all training.")
     min_recent: int = Field(default=200, ge=1, description="Kept rows without which the gate cannot judge.")

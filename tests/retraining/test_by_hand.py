@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from homeostat.deployment.artifacts import find_release
 from homeostat.deployment.registry import list_promotions
 from homeostat.errors import LeaseHeld
 from homeostat.loop import Advance, advance, run_step, tick
@@ -178,6 +179,17 @@ def test_a_rollback_ends_the_training_that_is_under_way(two_releases: Project) -
 
     with two_releases.database.read() as connection:
         assert [cycle.outcome for cycle in list_cycles(connection)] == ["overtaken", "rolled_back"]
+
+
+def test_a_damaged_release_is_passed_over_on_the_way_back(two_releases: Project) -> None:
+    put_in_production(two_releases, penalty=0.25)
+    first, second, _ = log(two_releases)
+    (find_release(second.release, two_releases.blobs) / "model.onnx").write_bytes(b"no graph")
+    request(two_releases, "rollback")
+
+    run_out(two_releases)
+
+    assert log(two_releases)[-1].release == first.release
 
 
 def test_a_rollback_that_was_killed_after_it_went_back_does_not_go_back_again(two_releases: Project) -> None:

@@ -17,7 +17,7 @@ from homeostat.settings import RetrainingSettings
 
 # Rows of the project's own table: their one feature, and the side of each.
 TABLE = {100.0: "anchor", 101.0: "training", 102.0: "training"}
-ALL = RetrainingSettings(max_source_share=1)
+ALL, HALF = RetrainingSettings(max_source_share=1), RetrainingSettings(max_source_share=0.5)
 
 
 def rows_of(values: list[float], *, labels: list[int] | None = None, sides: list[str] | None = None) -> LabelledRows:
@@ -36,7 +36,7 @@ def rows_of(values: list[float], *, labels: list[int] | None = None, sides: list
 
 
 def distinct(n_rows: int) -> LabelledRows:
-    return rows_of([float(n) for n in range(n_rows)])
+    return rows_of([n + 0.25 for n in range(n_rows)])
 
 
 def sent_by(*sources: str | None) -> dict[str, str]:
@@ -108,7 +108,7 @@ def test_no_content_is_both_trained_on_and_judging(
 
 @given(st.lists(st.sampled_from("abcd"), max_size=60), st.floats(0.01, 1))
 def test_no_source_gives_more_than_its_share_of_what_is_used(senders: list[str], share: float) -> None:
-    kept = cap_sources([str(n) for n in range(len(senders))], senders, share=share)
+    kept = cap_sources([str(n) for n in range(len(senders))], senders, share=share, least=1)
 
     given_by = Counter(sender for sender, stays in zip(senders, kept, strict=True) if stays)
     allowed = largest_share(share, n_sources=len(set(senders)))
@@ -117,7 +117,7 @@ def test_no_source_gives_more_than_its_share_of_what_is_used(senders: list[str],
 
 @given(st.lists(st.sampled_from("abcd"), max_size=60), st.floats(0.01, 1))
 def test_a_source_loses_rows_only_if_one_more_would_be_too_many(senders: list[str], share: float) -> None:
-    kept = cap_sources([str(n) for n in range(len(senders))], senders, share=share)
+    kept = cap_sources([str(n) for n in range(len(senders))], senders, share=share, least=1)
 
     given_by = Counter(sender for sender, stays in zip(senders, kept, strict=True) if stays)
     sent, most = Counter(senders), max(given_by.values(), default=0)
@@ -127,10 +127,22 @@ def test_a_source_loses_rows_only_if_one_more_would_be_too_many(senders: list[st
 
 
 def test_the_larger_of_two_sources_gives_as_much_as_the_other() -> None:
-    found = select_labels(distinct(100), sent_by(*["a"] * 90, *["b"] * 10), RetrainingSettings())
+    found = select_labels(distinct(130), sent_by(*["a"] * 100, *["b"] * 30), HALF)
 
-    assert found.sources == {"a": 10, "b": 10}
-    assert found.left_out == {"source_cap": 80}
+    assert found.sources == {"a": 30, "b": 30}
+    assert found.left_out == {"source_cap": 70}
+
+
+def test_one_of_several_gives_at_most_four_fifths() -> None:
+    found = select_labels(distinct(330), sent_by(*["a"] * 300, *["b"] * 30), RetrainingSettings())
+
+    assert found.sources == {"a": 120, "b": 30}
+
+
+def test_a_sender_who_was_tried_once_makes_nobody_one_of_several() -> None:
+    found = select_labels(distinct(330), sent_by(*["a"] * 301, *["b"] * 29), RetrainingSettings())
+
+    assert (found.left_out, found.single_source) == ({}, True)
 
 
 def test_a_single_source_has_no_cap_and_is_told() -> None:
@@ -140,7 +152,7 @@ def test_a_single_source_has_no_cap_and_is_told() -> None:
 
 
 def test_a_share_of_one_caps_nobody() -> None:
-    found = select_labels(distinct(100), sent_by(*["a"] * 90, *["b"] * 10), ALL)
+    found = select_labels(distinct(100), sent_by(*["a"] * 70, *["b"] * 30), ALL)
 
     assert (found.left_out, found.single_source) == ({}, False)
 
@@ -152,23 +164,21 @@ def test_rows_whose_outcome_is_no_longer_in_the_log_are_reached_by_no_cap() -> N
 
 
 def test_which_rows_of_a_capped_source_stay_does_not_follow_their_order() -> None:
-    rows = distinct(100)
+    rows = distinct(110)
 
-    stay = [
-        int(i[1:]) for i in used(rows, select_labels(rows, sent_by(*["a"] * 80, *["b"] * 20), RetrainingSettings()))
-    ]
+    stay = [int(i[1:]) for i in used(rows, select_labels(rows, sent_by(*["a"] * 80, *["b"] * 30), HALF))]
 
     from_a = [number for number in stay if number < 80]
-    assert len(from_a) == 20
+    assert len(from_a) == 30
     assert 25 < np.mean(from_a) < 55
 
 
 def test_rows_that_stay_under_a_cap_stay_when_more_arrive() -> None:
-    rows, more = distinct(60), distinct(80)
-    senders = sent_by(*["a"] * 50, *["b"] * 10, *["c"] * 20)
+    rows, more = distinct(110), distinct(150)
+    senders = sent_by(*["a"] * 80, *["b"] * 30, *["c"] * 40)
 
-    before = used(rows, select_labels(rows, {i: s for i, s in senders.items() if s != "c"}, RetrainingSettings()))
-    after = used(more, select_labels(more, senders, RetrainingSettings()))
+    before = used(rows, select_labels(rows, {i: s for i, s in senders.items() if s != "c"}, HALF))
+    after = used(more, select_labels(more, senders, HALF))
 
     assert len(before) < len(after)
     assert set(before) <= set(after)
@@ -187,9 +197,10 @@ def test_of_a_window_only_the_newest_are_used() -> None:
 
 
 def test_a_source_that_floods_the_window_does_not_push_the_others_out() -> None:
-    rows = distinct(100)
+    rows = distinct(110)
+    window = RetrainingSettings(data=20, max_source_share=0.5)
 
-    found = select_labels(rows, sent_by(*["a"] * 20, *["flood"] * 80), RetrainingSettings(data=20))
+    found = select_labels(rows, sent_by(*["a"] * 30, *["flood"] * 80), window)
 
     assert found.sources == {"a": 10, "flood": 10}
 

@@ -290,16 +290,20 @@ def restore(
                 now=now,
                 lease=lease,
             )
-            # It may have been barred before, promoted again once new labels had come, and go again.
-            connection.execute(delete(barred).where(barred.c.release == promotion.previous))
-            bar = {"release": promotion.previous, "at": now, "labels": labels_ever, "reason": reason}
-            connection.execute(insert(barred).values(**bar))
+            bar(connection, str(promotion.previous), labels_ever=labels_ever, reason=reason, now=now)
             payload = {"release": release, "previous": promotion.previous, "epoch": promotion.epoch, "alarm": alarm}
             payload |= {"actor": actor, "reason": reason, "barred": True}
             append_event(connection, "rolled_back", payload, now=now)
     except IntegrityError as error:
         raise conflict(expected_epoch, expected_epoch + 1) from error
     return promotion
+
+
+def bar(connection: Connection, release: str, *, labels_ever: int, reason: str, now: datetime) -> None:
+    """Bar a release until new labels arrive, in the caller's transaction; it may have been barred before."""
+    connection.execute(delete(barred).where(barred.c.release == release))
+    values = {"release": release, "at": now, "labels": labels_ever, "reason": reason}
+    connection.execute(insert(barred).values(**values))
 
 
 def not_last_good(release: str) -> StateError:

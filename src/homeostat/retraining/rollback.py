@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
-from homeostat.deployment.registry import current_promotion, last_good, require_production, restore
-from homeostat.errors import StateError
+from homeostat.deployment.registry import bar, current_promotion, last_good, require_production, restore
+from homeostat.errors import ArtifactError, ReleaseMissing, StateError
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.project import Project
 from homeostat.records import Json
@@ -18,6 +18,7 @@ from homeostat.retraining.aftercare import find_breach
 from homeostat.retraining.cycles import ROLLBACK, open_cycle
 from homeostat.retraining.requests import Request, answer_request, next_request
 from homeostat.retraining.turn import Done, Turn
+from homeostat.store.leases import require_lease
 from homeostat.training.scoring import Graph
 
 FIRST_STEP = "restore"
@@ -73,20 +74,12 @@ def step_restore(turn: Turn) -> Done:
     record = turn.cycle.record
     breach, request = record["breach"], record.get("request")
     with turn.project.database.read() as connection:
-        current, target = require_production(connection), last_good(connection)
+        current = require_production(connection)
         n_labels = count_labels_ever(connection)
     if current.epoch == record["epoch"]:
-        if target is None:
-            raise StateError(
-                problem="there is no earlier release to go back to",
-                expected="a release that was in production before and was not rolled back",
-                action="train and promote another one",
-            )
-        release = open_release(find_release(target, turn.project.blobs))
-        check_golden(release, Graph(release.graph, release.schema))
         current = restore(
             turn.project.database,
-            target,
+            find_sound(turn, labels_ever=n_labels),
             expected_epoch=current.epoch,
             alarm=breach["alarm"],
             reason=turn.cycle.reason,
@@ -97,3 +90,31 @@ def step_restore(turn: Turn) -> Done:
         )
     sentence = f"Release {current.release[:12]} is in production again (epoch {current.epoch})."
     return Done({"epoch": current.epoch}, sentence)
+
+
+def find_sound(turn: Turn, *, labels_ever: int) -> str:
+    """Return the newest earlier release that answers its golden rows here; those that do not are barred.
+
+    Raises
+    ------
+    StateError
+        None is left.
+    """
+    while True:
+        with turn.project.database.read() as connection:
+            target = last_good(connection)
+        if target is None:
+            raise StateError(
+                problem="there is no earlier release to go back to",
+                expected="a release that was in production before, is whole and was not rolled back",
+                action="train and promote another one",
+            )
+        try:
+            release = open_release(find_release(target, turn.project.blobs))
+            check_golden(release, Graph(release.graph, release.schema))
+        except (ArtifactError, ReleaseMissing) as error:
+            with turn.project.database.write("bar_damaged") as connection:
+                require_lease(connection, turn.lease)
+                bar(connection, target, labels_ever=labels_ever, reason=error.problem, now=turn.now)
+        else:
+            return target

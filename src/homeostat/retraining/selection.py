@@ -33,6 +33,8 @@ from homeostat.settings import RetrainingSettings
 
 # A table of which more than this share of the rows equal another one repeats itself.
 USUAL_COPIES = 0.01
+# Outcomes from which on a sender is one of several.
+MIN_SENT = 30
 # A third of three rows is one row.
 ROUNDING = 1e-9
 
@@ -89,7 +91,7 @@ def select_labels(rows: LabelledRows, senders: Mapping[str, str], settings: Retr
     """
     files = take_labelled(rows, np.asarray(rows.origins == FILE, dtype=np.bool_))
     offered = offer(rows, senders)
-    n_sources = len(set(offered.senders) - {None})
+    n_sources = len(set(find_major(offered.senders)) - {None})
     left_out: dict[str, int] = {}
     for reason, rule in rules_of(files, settings, n_sources=n_sources):
         kept = rule(offered)
@@ -170,6 +172,7 @@ def find_newest(senders: Sequence[str | None], *, n_rows: int, share: float, n_s
     Without that share, a source that floods the log would push all others out of the window, and then be alone.
     """
     most = max(1, int(largest_share(share, n_sources=n_sources) * n_rows + ROUNDING))
+    senders = find_major(senders)
     taken: Counter[str] = Counter()
     kept = np.zeros(len(senders), dtype=np.bool_)
     for place in range(len(senders) - 1, -1, -1):
@@ -182,13 +185,14 @@ def find_newest(senders: Sequence[str | None], *, n_rows: int, share: float, n_s
     return kept
 
 
-def cap_sources(ids: Sequence[str], senders: Sequence[str | None], *, share: float) -> Mask:
+def cap_sources(ids: Sequence[str], senders: Sequence[str | None], *, share: float, least: int = MIN_SENT) -> Mask:
     """Return which rows stay so that no one of several sources gives more than `share` of those that stay.
 
     As many stay as possible: the fixed point at which what the others give, after their own caps, allows no more. Of
     fewer sources than such shares fill, each may give as much as the others. Which rows of a source stay is decided by
     a hash of their ids, which the service has issued: no sender can choose.
     """
+    senders = find_major(senders, least=least)
     counts = Counter(sender for sender in senders if sender is not None)
     limit = largest_count(list(counts.values()), share=share, n_other=len(senders) - counts.total())
     ranked = sorted(range(len(ids)), key=lambda place: rank(ids[place]))
@@ -200,6 +204,15 @@ def cap_sources(ids: Sequence[str], senders: Sequence[str | None], *, share: flo
             kept[place] = taken[sender] < limit
             taken[sender] += 1
     return kept
+
+
+def find_major(senders: Sequence[str | None], *, least: int = MIN_SENT) -> list[str | None]:
+    """Return the senders, None for one who has sent fewer than `least` outcomes, too few to be one of several.
+
+    The rule compares each with what the others give: a second key that was tried once would leave two rows in use.
+    """
+    counts = Counter(senders)
+    return [sender if counts[sender] >= least else None for sender in senders]
 
 
 def largest_count(counts: Sequence[int], *, share: float, n_other: int) -> int:
