@@ -59,7 +59,8 @@ bench: $(READY)
 soak: $(READY)
 	$(BIN)/pytest --soak --timeout 1800 tests/system/test_power_cut.py tests/system/test_server_kills.py \
 		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py tests/system/test_overload.py \
-		tests/web/test_contract.py
+		tests/system/test_failpoints.py tests/system/test_kills.py tests/system/test_rollback.py \
+		tests/store/test_fencing.py tests/notifications tests/web/test_contract.py
 
 TARGET ?= serve
 

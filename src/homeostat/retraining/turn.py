@@ -13,7 +13,7 @@ from homeostat.project import Project
 from homeostat.records import Json
 from homeostat.retraining.attempt import run_part
 from homeostat.retraining.cycles import Cycle
-from homeostat.store.leases import Lease, take_lease
+from homeostat.store.leases import Lease, lease_lost, take_lease
 
 # How often a step that waits for a child process renews the lease, and looks for what is more urgent.
 RENEW_S, LOOK_S = 10.0, 1.0
@@ -81,10 +81,15 @@ class Watchman:
         self._renewed = self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Renew the lease if it is time, and raise Overtaken if something more urgent waits."""
+        """Renew the lease if it is time, and raise Overtaken if something more urgent waits.
+
+        After a pause that outlasted the lease, another loop may have acted and be done: LeaseHeld.
+        """
         moment, project = time.monotonic(), self._turn.project
         if moment - self._renewed > RENEW_S:
-            take_lease(project.database, now=datetime.now(UTC))
+            renewed = take_lease(project.database, now=datetime.now(UTC))
+            if renewed.fence != self._turn.lease.fence:
+                raise lease_lost(self._turn.lease, renewed.fence)
             self._renewed = moment
         if moment - self._looked > LOOK_S:
             self._looked = moment

@@ -105,11 +105,16 @@ def require_lease(connection: Connection, lease: Lease) -> None:
     """Raise LeaseHeld, inside the holder's own transaction, if somebody else has taken the lease meanwhile."""
     fence = connection.scalar(select(leases.c.fence).where(leases.c.name == lease.name))
     if fence != lease.fence:
-        raise LeaseHeld(
-            problem=f"the lease was lost (fence {lease.fence}, now {fence})",
-            expected="to hold the lease from the beginning of a step to its end",
-            action="nothing: the other loop goes on with the work",
-        )
+        raise lease_lost(lease, fence)
+
+
+def lease_lost(lease: Lease, fence: int | None) -> LeaseHeld:
+    """Return the three-part error for a lease that another loop has taken meanwhile."""
+    return LeaseHeld(
+        problem=f"the lease was lost (fence {lease.fence}, now {fence})",
+        expected="to hold the lease from the beginning of a step to its end",
+        action="nothing: the other loop goes on with the work",
+    )
 
 
 def give_lease_back(database: Database, lease: Lease) -> None:
