@@ -5,7 +5,7 @@ the next step in one transaction, and gives the same result when it is run again
 where it was.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -22,26 +22,32 @@ from homeostat.monitoring.production import WINDOWS_PER_CALL, stamp_rows
 from homeostat.monitoring.retention import clear_expired, periods_of
 from homeostat.monitoring.windows import watch
 from homeostat.project import Project
-from homeostat.records import Decision, Json, Promotion, Proposal
+from homeostat.records import Decision, Json, Promotion
 from homeostat.retraining.aftercare import look_after
-from homeostat.retraining.cycles import HAND, ROLLBACK, Cycle, close_cycle, find_open_cycle, open_cycle, store_step
-from homeostat.retraining.facts import describe_quiet, gather_facts, gather_watch
+from homeostat.retraining.cycles import (
+    HAND,
+    ROLLBACK,
+    Cycle,
+    close_cycle,
+    find_open_cycle,
+    is_still_at,
+    open_cycle,
+    store_step,
+)
+from homeostat.retraining.deciding import consider, record_decision
 from homeostat.retraining.fulfilment import carry_out
 from homeostat.retraining.judging import step_gate, step_shadow
 from homeostat.retraining.learning import step_fit, step_search, step_snapshot, step_track
-from homeostat.retraining.policy import decide, stay
 from homeostat.retraining.releasing import step_approve, step_mirror, step_promote
 from homeostat.retraining.requests import next_request
 from homeostat.retraining.rollback import Urgent, find_urgent, open_rollback, step_restore
-from homeostat.retraining.triggers import Watch, propose
 from homeostat.retraining.turn import Done, Overtaken, Turn, Waits
 from homeostat.store.blobs import STORAGE_ERRORS
-from homeostat.store.events import append_event, latest_event, newest_events
+from homeostat.store.events import append_event
 from homeostat.store.failpoints import failpoint
 from homeostat.store.leases import Lease, find_lease, give_lease_back, require_lease, take_lease, this_process
 
-# Proposals of the log that are looked at to know which were heard already.
-HEARD = 20
+OPENED = "A cycle was opened meanwhile: going on with that one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +58,6 @@ class Advance:
     idle: bool
     outcome: str | None = None
     decision: Decision | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Considered:
-    """What was seen on a watch, what the triggers propose, and what is done about it."""
-
-    watched: Watch
-    proposals: Sequence[Proposal]
-    decision: Decision
 
 
 # In stage order. A cycle begins at the first; at `gate`, with a release that somebody wants promoted; or at `restore`.
@@ -148,9 +145,11 @@ def run_step(turn: Turn) -> Advance:
         fail_cycle(turn, failure)
         raise failure from error
     if isinstance(left, Waits):
-        return Advance(left.sentence, idle=keep_watching(turn))
+        return keep_watching(turn, left)
     with turn.project.database.write(f"step_{step}") as connection:
         require_lease(connection, turn.lease)
+        if not is_still_at(connection, turn.cycle):
+            return Advance(f"Step {step} is over: its cycle was ended meanwhile.", idle=False)
         store_step(connection, turn.cycle, left.record, following=None if left.outcome else FOLLOWING[step])
         if step == "gate":
             record_verdict(connection, turn, left.record)
@@ -177,11 +176,20 @@ def record_verdict(connection: Connection, turn: Turn, verdict: Json) -> None:
     append_event(connection, "gate", payload, now=turn.now)
 
 
-def keep_watching(turn: Turn) -> bool:
-    """Look at the world while a cycle waits for something, and return whether all that has come is judged."""
+def keep_watching(turn: Turn, waits: Waits) -> Advance:
+    """Look at the world while a cycle waits; what is asked meanwhile ends it, or nobody would be heard for days."""
     with turn.project.database.read() as connection:
-        promotion = current_promotion(connection)
-    return promotion is None or look_at_world(turn.project, promotion, turn.lease, now=turn.now)
+        promotion, request = current_promotion(connection), next_request(connection)
+    if request is not None:
+        sentence = f"Request {request.id} has come ({request.kind}): the cycle that waited makes way for it."
+        with turn.project.database.write("make_way") as connection:
+            require_lease(connection, turn.lease)
+            if is_still_at(connection, turn.cycle):
+                close_cycle(connection, turn.cycle, outcome="overtaken", sentence=sentence, now=turn.now)
+        return Advance(sentence, idle=False)
+    judged = promotion is None or look_at_world(turn.project, promotion, turn.lease, now=turn.now)
+    cleared = clear_expired(turn.project.database, periods_of(turn.project.settings), lease=turn.lease, now=turn.now)
+    return Advance(waits.sentence, idle=judged and cleared)
 
 
 def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
@@ -205,8 +213,9 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
     decision = considered.decision
     with project.database.write("decide") as connection:
         require_lease(connection, lease)
-        record_proposals(connection, considered, epoch=promotion.epoch)
-        record_decision(connection, decision, now=now)
+        if find_open_cycle(connection) is not None:
+            return Advance(OPENED, idle=False)
+        record_decision(connection, considered, epoch=promotion.epoch)
         if decision.action == "retrain":
             trigger = str(decision.trigger)
             open_cycle(connection, trigger=trigger, reason=decision.sentence, step=ORDER[0], now=now)
@@ -221,6 +230,8 @@ def begin_request(project: Project, lease: Lease, *, now: datetime) -> str | Non
         return None
     with project.database.write("begin_request") as connection:
         require_lease(connection, lease)
+        if find_open_cycle(connection) is not None:
+            return OPENED
         return carry_out(connection, request, now=now)
 
 
@@ -236,51 +247,19 @@ def look_at_world(project: Project, promotion: Promotion, lease: Lease, *, now: 
     return len(reports) < WINDOWS_PER_CALL and not outcomes_wait(database, promotion, rules, now=now)
 
 
-def consider(connection: Connection, project: Project, promotion: Promotion, *, now: datetime) -> Considered:
-    """Hear the triggers and decide."""
-    watched = gather_watch(connection, project, promotion, now=now)
-    proposals = propose(watched, project.settings.monitoring, project.settings.retraining)
-    if not proposals:
-        quiet = describe_quiet(watched.newest, project.settings.monitoring.window)
-        return Considered(watched, proposals, stay(quiet))
-    facts = gather_facts(connection, project, promotion, watched)
-    return Considered(watched, proposals, decide(proposals, facts, project.settings.retraining))
-
-
-def record_proposals(connection: Connection, considered: Considered, *, epoch: int) -> None:
-    """Append each proposal to the log when its trigger is first heard on this watch, or since the last training.
-
-    Whatever the policy makes of it: that a trigger fired while outcomes are missing is news too.
-    """
-    watched = considered.watched
-    heard = {
-        event.payload["trigger"]
-        for event in newest_events(connection, "triggered", limit=HEARD)
-        if event.payload["epoch"] == epoch and event.at >= watched.last_trained_at
-    }
-    for proposal in considered.proposals:
-        if proposal.trigger not in heard:
-            payload = {"trigger": proposal.trigger, "reason": proposal.reason, "epoch": epoch}
-            append_event(connection, "triggered", payload, now=watched.now)
-
-
-def record_decision(connection: Connection, decision: Decision, *, now: datetime) -> None:
-    """Append a decision to the log, unless it only repeats the last one with newer figures."""
-    last = latest_event(connection, "decision")
-    if last is None or (last.payload["action"], last.payload["trigger"]) != (decision.action, decision.trigger):
-        payload = {"action": decision.action, "trigger": decision.trigger, "sentence": decision.sentence}
-        append_event(connection, "decision", payload, now=now)
-
-
 def begin_by_hand(project: Project, *, reason: str) -> bool:
     """Open a cycle that a person asked for, and return whether it was opened: one may be under way already.
 
-    It needs no lease: whichever loop acts on the project turns it.
+    One that only waits for live traffic makes way. It needs no lease: whichever loop acts on the project turns it.
     """
+    now = datetime.now(UTC)
     with project.database.write("begin_by_hand") as connection:
-        if find_open_cycle(connection) is not None:
+        under_way = find_open_cycle(connection)
+        if under_way is not None and under_way.step != "shadow":
             return False
-        open_cycle(connection, trigger=HAND, reason=reason, step=ORDER[0], now=datetime.now(UTC))
+        if under_way is not None:
+            close_cycle(connection, under_way, outcome="overtaken", sentence=f"A person asked: {reason}", now=now)
+        open_cycle(connection, trigger=HAND, reason=reason, step=ORDER[0], now=now)
         return True
 
 

@@ -373,8 +373,12 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policy made of the proposals: `sentence` carries the figures it rests on."""
+    """What the policy made of the proposals: `sentence` carries the figures it rests on.
+
+    `obstacle` is one word for what is waited for: probation, pause, budget, labels or judges.
+    """
 
     action: Literal["retrain", "wait", "nothing"]
     trigger: str | None
     sentence: str
+    obstacle: str | None = None

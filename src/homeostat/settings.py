@@ -16,7 +16,7 @@ from homeostat.errors import SettingsInvalid
 FILE_NAME = "homeostat.toml"
 VARIABLE_PREFIX = "HOMEOSTAT_"
 # Keys whose values no message repeats.
-SECRETS = frozenset({"secret"})
+SECRETS = frozenset({"secret", "url"})
 # How pydantic says it, and how the reader of a TOML file says it.
 WORDS = (
     ("^Input should be ", ""),

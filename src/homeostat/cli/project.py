@@ -18,13 +18,13 @@ from homeostat.cli.output import new_console, new_table
 from homeostat.data.sources import as_cells, guess_kinds, open_source
 from homeostat.deployment.registry import current_promotion, resolve_release
 from homeostat.errors import SettingsInvalid
-from homeostat.loop import consider
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import count_labels
 from homeostat.project import open_project, read_settings, schema_of
 from homeostat.records import Json, Schema, Target, Violation
 from homeostat.retraining.asking import describe_waiting
-from homeostat.retraining.cycles import find_open_cycle, list_cycles
+from homeostat.retraining.cycles import find_open_cycle, newest_cycles
+from homeostat.retraining.deciding import consider
 from homeostat.retraining.training_data import read_labels
 from homeostat.settings import FILE_NAME, parse_settings
 from homeostat.store.blobs import write_durably
@@ -217,7 +217,7 @@ def status_command(folder: Path, *, as_json: bool) -> None:
         release = resolve_release(connection, promotion.release) if promotion else None
         drift = latest_drift_check(connection)
         cycle = find_open_cycle(connection)
-        last = list_cycles(connection)[-1:]
+        last = newest_cycles(connection, limit=1)
         decision = consider(connection, project, promotion, now=datetime.now(UTC)).decision if promotion else None
         state: Json = {
             "project": project.settings.project.name,

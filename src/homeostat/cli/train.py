@@ -13,7 +13,7 @@ from homeostat.errors import LeaseHeld
 from homeostat.loop import Advance, begin_by_hand, tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json
-from homeostat.retraining.cycles import Cycle, list_cycles
+from homeostat.retraining.cycles import Cycle, list_cycles, newest_cycles
 
 FOLLOW_S = 0.5
 STEP_WORDS = "snapshot, search, fit, track, gate, shadow, approve, promote, mirror"
@@ -64,7 +64,7 @@ def turn(project: Project) -> Iterator[Advance]:
 def newest_cycle(project: Project) -> Cycle:
     """Return the cycle that was opened last."""
     with project.database.read() as connection:
-        return list_cycles(connection)[-1]
+        return newest_cycles(connection, limit=1)[-1]
 
 
 @click.command("runs")

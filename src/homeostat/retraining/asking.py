@@ -19,7 +19,7 @@ from homeostat.deployment.registry import (
 )
 from homeostat.errors import StateError
 from homeostat.records import Json
-from homeostat.retraining.cycles import Cycle, find_open_cycle, list_cycles
+from homeostat.retraining.cycles import Cycle, find_open_cycle, held_cycles
 from homeostat.retraining.fulfilment import find_held
 from homeostat.retraining.requests import Asked, Request, ask, list_pending
 
@@ -87,7 +87,7 @@ def find_approvable(connection: Connection, name: str | None) -> str:
         )
     registered = resolve_release(connection, digest)
     require_elsewhere(connection, registered)
-    held = {cycle.record["fit"]["release"] for cycle in list_cycles(connection) if cycle.outcome == "held"}
+    held = {cycle.record["fit"]["release"] for cycle in held_cycles(connection)}
     if digest not in held:
         raise StateError(
             problem=f"release {registered.number} ({digest[:12]}) was not held for approval",

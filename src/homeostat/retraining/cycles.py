@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from homeostat.records import Json
 from homeostat.retraining.requests import settle_request
@@ -58,6 +58,30 @@ def newest_cycles(connection: Connection, *, limit: int) -> list[Cycle]:
     """Return the newest turns, oldest first."""
     newest = connection.execute(select(cycles).order_by(cycles.c.id.desc()).limit(limit)).all()
     return [as_cycle(row) for row in reversed(newest)]
+
+
+def held_cycles(connection: Connection, *, limit: int = 20) -> list[Cycle]:
+    """Return the newest turns that ended with a challenger that waits for approval, oldest first."""
+    held = select(cycles).where(cycles.c.outcome == "held").order_by(cycles.c.id.desc()).limit(limit)
+    return [as_cycle(row) for row in reversed(connection.execute(held).all())]
+
+
+def has_moved_since(connection: Connection, cycle: Cycle) -> bool:
+    """Return whether a later turn has moved production, on or back."""
+    moved = cycles.c.outcome.in_(("promoted", "rolled_back"))
+    return bool(connection.scalar(select(exists(select(cycles.c.id).where(cycles.c.id > cycle.id, moved)))))
+
+
+def find_training(connection: Connection, release: str) -> Cycle | None:
+    """Return the newest turn that has trained a release, None if none is known."""
+    about = select(cycles).where(cycles.c.record.contains(release, autoescape=True)).order_by(cycles.c.id.desc())
+    found = (as_cycle(row) for row in connection.execute(about))
+    return next((c for c in found if "search" in c.record and c.record.get("fit", {}).get("release") == release), None)
+
+
+def is_still_at(connection: Connection, cycle: Cycle) -> bool:
+    """Return whether a turn is still at the step at which it was read: a person may have ended it meanwhile."""
+    return connection.scalar(select(cycles.c.step).where(cycles.c.id == cycle.id)) == cycle.step
 
 
 def as_cycle(row: Row[tuple[object, ...]]) -> Cycle:

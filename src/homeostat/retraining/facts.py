@@ -4,6 +4,7 @@ Not here: what they make of it (`retraining.triggers`, `retraining.policy`).
 """
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
 
@@ -18,7 +19,7 @@ from homeostat.project import Project
 from homeostat.records import Change, Json, Promotion
 from homeostat.retraining.aftercare import on_probation
 from homeostat.retraining.cycles import HAND, ROLLBACK, Cycle, newest_cycles
-from homeostat.retraining.policy import Facts
+from homeostat.retraining.policy import Facts, find_pause
 from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.selection import cap_sources
 from homeostat.retraining.triggers import Watch
@@ -45,19 +46,27 @@ def gather_watch(connection: Connection, project: Project, promotion: Promotion,
 
 
 def gather_facts(connection: Connection, project: Project, promotion: Promotion, watched: Watch) -> Facts:
-    """Return what the policy rests on."""
-    judging = judging_labels(connection, project, promotion, change=watched.change, now=watched.now)
-    positive = sum(label == project.schema.target.positive for label in judging.values())
+    """Return what the policy rests on; labels are counted only where nothing else decides: a loop asks each second."""
     automatic = [c for c in newest_cycles(connection, limit=NEWEST_CYCLES) if is_training(c) and c.trigger != HAND]
     in_vain = list(takewhile(lambda cycle: cycle.outcome in IN_VAIN, reversed(automatic)))
-    return Facts(
+    facts = Facts(
         now=watched.now,
         started_at=[cycle.started_at for cycle in automatic],
+        n_new_labels=0,
+        n_recent=0,
+        n_recent_rarer=0,
+        n_in_vain=len(in_vain),
+        probation=on_probation(connection, project, promotion),
+    )
+    if find_pause(facts, project.settings.retraining) is not None:
+        return facts
+    judging = judging_labels(connection, project, promotion, change=watched.change, now=watched.now)
+    positive = sum(label == project.schema.target.positive for label in judging.values())
+    return replace(
+        facts,
         n_new_labels=count_new_labels(connection, project, promotion, now=watched.now),
         n_recent=len(judging),
         n_recent_rarer=min(positive, len(judging) - positive),
-        n_in_vain=len(in_vain),
-        probation=on_probation(connection, project, promotion),
     )
 
 

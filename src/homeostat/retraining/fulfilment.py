@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from homeostat.deployment.registry import RegisteredRelease, current_promotion, resolve_release
 from homeostat.errors import HomeostatError, ReleaseMissing
 from homeostat.records import Json
-from homeostat.retraining.cycles import HAND, Cycle, list_cycles, open_cycle
+from homeostat.retraining.cycles import HAND, find_training, has_moved_since, held_cycles, open_cycle
 from homeostat.retraining.requests import Request, answer_request
 
 TRAIN, JUDGE = "snapshot", "gate"
@@ -80,28 +80,25 @@ def find_asked(connection: Connection, request: Request) -> RegisteredRelease:
 
 
 def find_held(connection: Connection) -> str | None:
-    """Return the digest of the newest release that was held for approval and never in production since."""
-    held = [cycle for cycle in list_cycles(connection) if cycle.outcome == "held"]
-    if not held:
+    """Return the digest of the newest release that was held for approval, if production has not moved since."""
+    held = held_cycles(connection, limit=1)
+    if not held or has_moved_since(connection, held[0]):
         return None
-    newest, done = held[-1], {"promoted", "rolled_back"}
-    later = [c for c in list_cycles(connection) if c.id > newest.id and c.outcome in done]
-    return None if later else str(newest.record["fit"]["release"])
+    return str(held[0].record["fit"]["release"])
 
 
 def recall_record(connection: Connection, registered: RegisteredRelease) -> Json:
-    """Return what the steps have left that trained a release, so that the gate can judge it again."""
-    for cycle in reversed(list_cycles(connection)):
-        if is_of(cycle, registered.digest):
-            return {step: cycle.record[step] for step in NEEDED if step in cycle.record}
+    """Return what the steps have left that trained a release, so that the gate can judge it again.
+
+    Without the change that was seen then: it is the world of today that it is to fit.
+    """
+    trained = find_training(connection, registered.digest)
+    if trained is not None:
+        left = {step: trained.record[step] for step in NEEDED if step in trained.record}
+        return left | {"snapshot": {**left["snapshot"], "change": None}}
     seen = registered.metrics.get("labels_seen", 0)
     return {
         "snapshot": {"snapshot": registered.snapshot, "labels_seen": seen},
         "fit": {"release": registered.digest, "family": registered.family, "metrics": registered.metrics},
         "track": {"run_id": registered.run_id},
     }
-
-
-def is_of(cycle: Cycle, digest: str) -> bool:
-    """Return whether a cycle has trained a release."""
-    return "search" in cycle.record and cycle.record.get("fit", {}).get("release") == digest

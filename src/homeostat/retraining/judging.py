@@ -102,7 +102,8 @@ def choose_hold(turn: Turn, found: Found, verdict: GateResult) -> str | None:
         return None
     # What the anchor would have let in as well needs nobody: with one sender of outcomes, every concept would wait.
     mode = turn.project.settings.retraining.anchor
-    if mode == "auto" and all(told["met"] for told in figures.values() if "met" in told):
+    met = [told["met"] for told in figures.values() if "met" in told]
+    if mode == "auto" and met and all(met):
         return None
     return find_hold(mode, change)
 

@@ -7,6 +7,7 @@ figures.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from homeostat.records import Decision, Proposal
 from homeostat.settings import RetrainingSettings
@@ -44,32 +45,39 @@ def decide(proposals: Sequence[Proposal], facts: Facts, settings: RetrainingSett
     first = proposals[0]
     obstacle = find_obstacle(facts, settings)
     if obstacle is not None:
-        return Decision("wait", first.trigger, f"Waiting: {first.reason}, but {obstacle}.")
+        return Decision("wait", first.trigger, f"Waiting: {first.reason}, but {obstacle.sentence}.", obstacle.word)
     labels = f"{facts.n_new_labels} new labels, {facts.n_recent} of them since then kept from training"
     return Decision("retrain", first.trigger, f"Retraining: {first.reason}; {labels}.")
 
 
-def find_obstacle(facts: Facts, settings: RetrainingSettings) -> str | None:
-    """Return what stands against a retraining now, in words, None if nothing does."""
-    if facts.probation is not None:
-        return facts.probation
+class Obstacle(NamedTuple):
+    """What stands against a retraining: in one word, and in words with figures."""
+
+    word: str
+    sentence: str
+
+
+def find_obstacle(facts: Facts, settings: RetrainingSettings) -> Obstacle | None:
+    """Return what stands against a retraining now, None if nothing does."""
     return find_pause(facts, settings) or find_lack(facts, settings)
 
 
-def find_pause(facts: Facts, settings: RetrainingSettings) -> str | None:
-    """Return what of cooldown and budget stands against a retraining now."""
+def find_pause(facts: Facts, settings: RetrainingSettings) -> Obstacle | None:
+    """Return what of probation, cooldown and budget stands against a retraining now: labels have no say in it."""
+    if facts.probation is not None:
+        return Obstacle("probation", facts.probation)
     pause = cooldown(settings, n_in_vain=facts.n_in_vain)
     # What lies in the future was begun before the clock was set back: it counts for the budget alone.
     last = next((moment for moment in reversed(facts.started_at) if moment <= facts.now), None)
     if last is not None and facts.now - last < pause:
+        until = describe_moment(last + pause, facts.now)
         words = f", longer after {facts.n_in_vain} in vain" if pause.total_seconds() > settings.cooldown_s else ""
-        return (
-            f"the last retraining began at {last:%H:%M:%S} UTC and the cooldown lasts until "
-            f"{describe_moment(last + pause, facts.now)}{words}"
-        )
+        sentence = f"the last retraining began at {last:%H:%M:%S} UTC and the cooldown lasts until {until}{words}"
+        return Obstacle("pause", sentence)
     today = sum(abs(facts.now - moment) < DAY for moment in facts.started_at)
     if today >= settings.max_per_day:
-        return f"{today} retrainings in the last 24 hours use up the budget of {settings.max_per_day}"
+        sentence = f"{today} retrainings in the last 24 hours use up the budget of {settings.max_per_day}"
+        return Obstacle("budget", sentence)
     return None
 
 
@@ -87,13 +95,15 @@ def describe_moment(moment: datetime, now: datetime) -> str:
     return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def find_lack(facts: Facts, settings: RetrainingSettings) -> str | None:
+def find_lack(facts: Facts, settings: RetrainingSettings) -> Obstacle | None:
     """Return which labels are missing for a retraining now."""
     if facts.n_new_labels < settings.min_new_labels:
-        return f"only {facts.n_new_labels} of {settings.min_new_labels} new labels have arrived"
+        sentence = f"only {facts.n_new_labels} of {settings.min_new_labels} new labels have arrived"
+        return Obstacle("labels", sentence)
     if facts.n_recent < settings.min_recent or facts.n_recent_rarer < settings.min_recent_per_class:
-        return (
+        sentence = (
             f"only {facts.n_recent} labelled rows kept from training ({facts.n_recent_rarer} of the rarer class) can "
             f"judge a challenger; needed are {settings.min_recent} ({settings.min_recent_per_class})"
         )
+        return Obstacle("judges", sentence)
     return None

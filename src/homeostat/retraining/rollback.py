@@ -4,24 +4,29 @@ Not here: the alarms (`retraining.aftercare`, `monitoring.bake`), or the promoti
 """
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.registry import bar, current_promotion, last_good, require_production, restore
-from homeostat.errors import ArtifactError, ReleaseMissing, StateError
+from homeostat.deployment.serving import GRAPH_ERRORS
+from homeostat.errors import ArtifactError, HomeostatError, ReleaseMissing, StateError
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.project import Project
-from homeostat.records import Json
+from homeostat.records import Json, Promotion
 from homeostat.retraining.aftercare import find_breach
-from homeostat.retraining.cycles import ROLLBACK, open_cycle
+from homeostat.retraining.cycles import ROLLBACK, newest_cycles, open_cycle
 from homeostat.retraining.requests import Request, answer_request, next_request
 from homeostat.retraining.turn import Done, Turn
 from homeostat.store.leases import require_lease
 from homeostat.training.scoring import Graph
 
 FIRST_STEP = "restore"
+UNSOUND = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)
+# After a rollback that failed, nothing is tried by itself for so long: whatever stands in its way, the loop must be
+# able to do what a person asks for.
+RETRY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,25 @@ def find_urgent(project: Project, *, now: datetime) -> Urgent | None:
         current = current_promotion(connection)
         if current is None or last_good(connection) is None:
             return None
+        failed = has_failed_lately(connection, current, now=now)
     # The request names what must go: if that is gone already, there is nothing to do (`retraining.fulfilment`).
     if asked is not None and asked.release in {None, current.release}:
         alarm = {"alarm": "hand", "sentence": asked.reason}
         record = {"request": {"id": asked.id, "kind": asked.kind, "actor": asked.actor}, "breach": alarm}
         return Urgent(asked.reason, record, asked)
-    breach = find_breach(project, now=now)
+    breach = None if failed else find_breach(project, now=now)
     return None if breach is None else Urgent(breach.sentence, {"breach": asdict(breach)})
+
+
+def has_failed_lately(connection: Connection, current: Promotion, *, now: datetime) -> bool:
+    """Return whether going back from what is in production has just failed."""
+    return any(
+        (cycle.trigger, cycle.outcome) == (ROLLBACK, "failed")
+        and cycle.record.get("epoch") == current.epoch
+        and cycle.finished_at is not None
+        and abs(now - cycle.finished_at) < RETRY
+        for cycle in newest_cycles(connection, limit=3)
+    )
 
 
 def open_rollback(connection: Connection, urgent: Urgent, *, now: datetime) -> str:
@@ -112,9 +129,11 @@ def find_sound(turn: Turn, *, labels_ever: int) -> str:
         try:
             release = open_release(find_release(target, turn.project.blobs))
             check_golden(release, Graph(release.graph, release.schema))
-        except (ArtifactError, ReleaseMissing) as error:
+        except UNSOUND as error:
+            # Whatever is wrong with it, it cannot answer here: an older one may.
+            reason = error.problem if isinstance(error, HomeostatError) else f"{type(error).__name__}: {error}"
             with turn.project.database.write("bar_damaged") as connection:
                 require_lease(connection, turn.lease)
-                bar(connection, target, labels_ever=labels_ever, reason=error.problem, now=turn.now)
+                bar(connection, target, labels_ever=labels_ever, reason=reason, now=turn.now)
         else:
             return target

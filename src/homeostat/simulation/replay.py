@@ -22,7 +22,7 @@ from homeostat.loop import advance, give_back
 from homeostat.monitoring.entries import PREDICTION_COLUMNS, REJECTION_COLUMNS, Line, label_to_text
 from homeostat.project import Project
 from homeostat.records import CheckedTable, Floats, Json, Promotion, Violation
-from homeostat.retraining.cycles import list_cycles
+from homeostat.retraining.cycles import newest_cycles
 from homeostat.retraining.requests import ask
 from homeostat.simulation.history import NEVER, NO_LABEL, History, Micros, as_datetime
 from homeostat.simulation.replay_lines import Place, tell_events, tell_rejected
@@ -217,7 +217,7 @@ def take_turn(run: Run, stop: int) -> list[Json]:
 def has_failed(project: Project, now: datetime) -> bool:
     """Return whether the last cycle was closed as failed just now: an event tells why, and the loop goes on."""
     with project.database.read() as connection:
-        last = list_cycles(connection)[-1:]
+        last = newest_cycles(connection, limit=1)
     return any(cycle.outcome == "failed" and cycle.finished_at == now for cycle in last)
 
 
@@ -225,7 +225,7 @@ def approve(run: Run, stop: int) -> None:
     """Approve the release that the last cycle holds, as a person would."""
     now = as_datetime(int(run.history.clock[stop - 1]))
     with run.project.database.read() as connection:
-        release = list_cycles(connection)[-1].record["fit"]["release"]
+        release = newest_cycles(connection, limit=1)[-1].record["fit"]["release"]
     with run.project.database.write("replay_approval") as connection:
         ask(connection, "approve", release=release, reason="approved by the replay", actor=ACTOR, now=now)
 
