@@ -17,7 +17,8 @@ import pytest
 
 from homeostat.errors import DataInsufficient, ReleaseMissing, TrainingFailed, error_to_json
 from homeostat.project import Project
-from homeostat.retraining.attempt import LIBRARIES, PARTS, code_version, read_answer, run_part
+from homeostat.retraining.attempt import read_answer, run_part
+from homeostat.retraining.parts import LIBRARIES, PARTS, code_version
 from homeostat.retraining.training_data import take_snapshot
 from tests.retraining.clinic import FOUND
 

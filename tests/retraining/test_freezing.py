@@ -9,9 +9,9 @@ from homeostat.errors import HomeostatError
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project
 from homeostat.records import Criterion, GateResult, Json, Promotion, Recipe
-from homeostat.retraining.attempt import PARTS
 from homeostat.retraining.freezing import freeze_training_set
 from homeostat.retraining.packing import pack
+from homeostat.retraining.parts import PARTS
 from homeostat.retraining.training_data import take_snapshot
 from tests.production_log import answer, label, own_lease
 from tests.retraining.clinic import FOUND, NOW, draw_patients, write_table

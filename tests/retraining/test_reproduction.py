@@ -25,8 +25,8 @@ from homeostat.errors import ArtifactCorrupt, ReleaseMissing, StateError
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Recipe, Snapshot
-from homeostat.retraining.attempt import code_version
 from homeostat.retraining.packing import Choice, pack
+from homeostat.retraining.parts import code_version
 from homeostat.retraining.reproduction import SEARCH, compare, differing_figures, find_origin, repeat_search, reproduce
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.training.train import search, select_training

@@ -5,12 +5,16 @@ Not here: what a training set holds (`retraining.training_data`), or the child p
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sqlalchemy import make_url
 
 from homeostat.deployment.registry import current_promotion, register_release
 from homeostat.errors import HomeostatError, LeaseHeld
 from homeostat.monitoring.production import stamp_rows
+from homeostat.project import Project
 from homeostat.records import Json
-from homeostat.retraining.attempt import lacks_store, run_part
+from homeostat.retraining.attempt import run_part
 from homeostat.retraining.cycles import HAND
 from homeostat.retraining.turn import Done, Turn
 from homeostat.store.events import append_event
@@ -58,6 +62,14 @@ def step_search(turn: Turn) -> Done:
         ]
     sentence = describe_searches(searches)
     return Done({"sentence": sentence, "searches": searches}, sentence)
+
+
+def lacks_store(project: Project) -> bool:
+    """Return whether the experiment manager's embedded store is still to be built."""
+    if not project.is_tracked:
+        return False
+    location = make_url(project.tracking_url)
+    return location.get_backend_name() == "sqlite" and not Path(location.database or "").exists()
 
 
 def describe_searches(searches: Sequence[Json]) -> str:
