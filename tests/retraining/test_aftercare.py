@@ -1,6 +1,7 @@
 """A release on probation goes for a reason that was reported, and passes once enough rows were answered without one."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,21 +12,25 @@ import numpy as np
 import pytest
 
 from homeostat.data.columns import stack_rows
-from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.artifacts import HELD_OUT, find_release, open_release, recall_release
 from homeostat.deployment.registry import require_production, restore
+from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.bake import judge_output
 from homeostat.monitoring.latencies import N_BUCKETS, bucket_of
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.monitoring.worker_reports import WorkerReport, name_worker, store_reports
 from homeostat.project import Project
-from homeostat.records import Promotion, Row
-from homeostat.retraining.aftercare import conclude_bake, find_breach, on_probation
+from homeostat.records import Json, Promotion, Row
+from homeostat.retraining.aftercare import conclude_bake, find_breach, look_after, on_probation
 from homeostat.store.events import append_event, read_events
 from homeostat.training.scoring import Graph
+from tests.faulty_graphs import FATAL, pack_faulty, raising
 from tests.production_log import own_lease
 from tests.retraining.clinic import draw_patients
-from tests.retraining.clinic_after import keep_answers, promote_another
+from tests.retraining.clinic_after import keep_answers, promote_another, promote_digest, publish
 
+# Every byte is as it was packed, and yet it is no release.
+UNREADABLE = {HELD_OUT: b"{}"}
 SECOND = timedelta(seconds=1)
 SCORES = np.random.default_rng(3).beta(2, 3, size=400).tolist()
 
@@ -92,6 +97,23 @@ def probation(project: Project) -> str | None:
         return on_probation(connection, project, require_production(connection))
 
 
+def refuse_to_load(project: Project, promotion: Promotion) -> None:
+    payload = {"release": promotion.release, "epoch": promotion.epoch, "code": "artifact-corrupt", "problem": "a byte"}
+    with project.database.write() as connection:
+        append_event(connection, "release_refused", payload, now=datetime.now(UTC))
+
+
+def look(project: Project, promotion: Promotion) -> None:
+    """Look after a release as a loop does."""
+    release = open_release(find_release(promotion.release, project.blobs))
+    look_after(project, release, promotion, lease=own_lease(project.database), now=datetime.now(UTC))
+
+
+def alerts(project: Project) -> list[Json]:
+    with project.database.read() as connection:
+        return [alert for epoch in (1, 2) for alert in list_alerts(connection, epoch=epoch)]
+
+
 # --- breaches -----------------------------------------------------------------------------------------------------
 
 
@@ -150,9 +172,7 @@ def test_one_row_that_is_sent_again_and_again_is_no_distribution(clinic: Project
 
 
 def test_a_release_that_a_service_could_not_load_must_go(clinic: Project, second: Promotion) -> None:
-    payload = {"release": second.release, "epoch": second.epoch, "code": "artifact-corrupt", "problem": "a byte"}
-    with clinic.database.write() as connection:
-        append_event(connection, "release_refused", payload, now=datetime.now(UTC))
+    refuse_to_load(clinic, second)
 
     assert alarm(clinic) == "refused"
 
@@ -176,6 +196,92 @@ def test_a_worker_whose_number_was_given_to_another_process_is_gone(clinic: Proj
     host, process, _ = name_worker().rsplit(":", 2)
 
     report(clinic, epoch=second.epoch, worker=f"{host}:{process}:1", answered=10, age_s=60)
+
+    assert alarm(clinic) is None
+
+
+def test_a_release_that_cannot_be_read_must_go(clinic: Project, champion: Promotion) -> None:
+    assert champion.epoch == 1
+    promote_digest(clinic, publish(clinic, UNREADABLE))
+
+    assert alarm(clinic) == "refused"
+
+
+def test_a_predecessor_that_cannot_be_read_excuses_nothing(clinic: Project, champion: Promotion) -> None:
+    assert champion.epoch == 1
+    promote_digest(clinic, publish(clinic, UNREADABLE))
+    third = promote_another(clinic, held_out=SCORES[:150])
+    answer(clinic, third, 200, scores=[0.9, 0.95])
+
+    assert alarm(clinic) == "output"
+
+
+def test_a_predecessor_that_fails_on_these_rows_excuses_nothing(clinic: Project, champion: Promotion) -> None:
+    assert champion.epoch == 1
+    promote_digest(clinic, pack_faulty(clinic.blobs, champion.release, raising))
+    third = promote_another(clinic)
+    rows: list[Row] = [{"age": FATAL, "dose": number / 10, "city": "A"} for number in range(200)]
+    keep_answers(clinic, third, rows, [0.9] * 100 + [0.95] * 100)
+
+    assert alarm(clinic) == "output"
+
+
+def test_a_predecessor_that_accepts_none_of_the_rows_excuses_nothing(clinic: Project, second: Promotion) -> None:
+    rows: list[Row] = [{"age": 500.0 + number, "dose": 1.0, "city": "A"} for number in range(200)]
+    keep_answers(clinic, second, rows, [0.9] * 100 + [0.95] * 100)
+
+    assert alarm(clinic) == "output"
+
+
+def test_a_release_that_a_service_cannot_load_after_its_probation_must_go_too(
+    clinic: Project, second: Promotion
+) -> None:
+    answer(clinic, second, 1000)
+    assert conclude(clinic, second)
+    assert alarm(clinic) is None
+
+    refuse_to_load(clinic, second)
+
+    assert alarm(clinic) == "refused"
+
+
+# --- nothing to go back to ----------------------------------------------------------------------------------------
+
+
+def test_a_release_that_must_go_while_no_other_is_left_is_told_once(clinic: Project, champion: Promotion) -> None:
+    report(clinic, epoch=champion.epoch, answered=50, failed=50)
+
+    look(clinic, champion)
+    look(clinic, champion)
+
+    (told,) = alerts(clinic)
+    assert (told["kind"], told["subject"], told["epoch"]) == ("stranded", "errors", 1)
+    assert "50 of 100 requests failed" in told["sentence"]
+
+
+def test_a_worker_of_the_first_release_may_be_silent(clinic: Project, champion: Promotion) -> None:
+    report(clinic, epoch=champion.epoch, answered=50, age_s=3600)
+
+    look(clinic, champion)
+
+    assert alerts(clinic) == []
+
+
+def test_a_release_that_must_go_is_no_alert_where_one_is_left(clinic: Project, second: Promotion) -> None:
+    report(clinic, epoch=second.epoch, answered=50, failed=50)
+
+    look(clinic, second)
+
+    assert alerts(clinic) == []
+
+
+def test_a_predecessor_that_is_gone_does_not_stop_the_loop(
+    clinic: Project, champion: Promotion, second: Promotion
+) -> None:
+    recall_release.cache_clear()
+    shutil.rmtree(find_release(champion.release, clinic.blobs))
+
+    look(clinic, second)
 
     assert alarm(clinic) is None
 

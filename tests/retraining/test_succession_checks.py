@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, recall_release
@@ -20,12 +20,12 @@ from homeostat.project import Project
 from homeostat.records import Promotion, Release
 from homeostat.retraining.aftercare import find_breach, look_after
 from homeostat.store.leases import Lease
-from homeostat.store.tables import labels
+from homeostat.store.tables import labels, predictions
 from homeostat.training.scoring import Graph
-from tests.faulty_graphs import pack_faulty, turned, unchanged
+from tests.faulty_graphs import FATAL, pack_faulty, raising, turned, unchanged
 from tests.production_log import lease_lost, own_lease
 from tests.retraining.clinic import draw_patients
-from tests.retraining.clinic_after import keep_answers, promote_digest
+from tests.retraining.clinic_after import keep_answers, promote_another, promote_digest
 
 NOW = datetime.now(UTC)
 WINDOW = 50
@@ -141,6 +141,20 @@ def test_the_first_release_is_compared_with_nobody(clinic: Project, champion: Pr
     live(clinic, champion)
 
     assert look(clinic, champion).n_rows == 0
+
+
+def test_rows_that_the_predecessor_cannot_answer_are_passed_over(clinic: Project, champion: Promotion) -> None:
+    assert champion.epoch == 1
+    succeed(clinic, raising)
+    third = promote_another(clinic)
+    live(clinic, third, windows=2)
+    with clinic.database.write() as connection:
+        fatal = json.dumps({"age": FATAL, "dose": 1.0, "city": "A"}).encode()
+        connection.execute(update(predictions).where(predictions.c.observed_seq == 1).values(row=fatal))
+
+    found = look(clinic, third)
+
+    assert found.n_rows == WINDOW
 
 
 def test_a_release_is_not_compared_with_one_that_was_rolled_back(clinic: Project, champion: Promotion) -> None:

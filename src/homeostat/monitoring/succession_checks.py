@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from homeostat.data.columns import stack_rows
+from homeostat.deployment.serving import GRAPH_ERRORS
 from homeostat.errors import StateError
 from homeostat.monitoring.outcome_checks import last_judged
 from homeostat.monitoring.outcomes import to_class
@@ -53,8 +54,8 @@ def judge_succession(
 ) -> None:
     """Compare the release with its predecessor on the rows whose outcomes were judged since the last time.
 
-    Nothing is compared without a predecessor, or with one of other columns or another target. A loop that is killed
-    goes on where it was.
+    Nothing is compared without a predecessor, or with one of other columns or another target; rows that it cannot
+    answer are passed over. A loop that is killed goes on where it was.
 
     Raises
     ------
@@ -71,8 +72,12 @@ def judge_succession(
                 return
             outcomes = read_outcomes(connection, release, first=block[0], last=block[1])
             before = restore_succession(connection, epoch=promotion.epoch)
-        graph = graph or Graph(predecessor.graph, predecessor.schema)
-        after = advance_over(before, outcomes, graph, predecessor.schema, most=settings.retraining.max_source_share)
+        try:
+            graph = graph or Graph(predecessor.graph, predecessor.schema)
+            after = advance_over(before, outcomes, graph, predecessor.schema, most=settings.retraining.max_source_share)
+        except GRAPH_ERRORS:
+            # A predecessor that cannot answer these rows says nothing of them: the comparison goes on after them.
+            after = before
         state = succession_to_bytes(after)
         with database.write("judge_succession") as connection:
             require_lease(connection, lease)

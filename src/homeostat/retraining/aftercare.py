@@ -14,15 +14,32 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, recall_release
 from homeostat.deployment.registry import current_promotion, is_barred, last_good
-from homeostat.errors import ArtifactError, ReleaseMissing
-from homeostat.monitoring.bake import LEAST_TIMED, Served, judge_errors, judge_latency, judge_output, judge_silence
+from homeostat.deployment.serving import GRAPH_ERRORS
+from homeostat.errors import ArtifactError, HomeostatError, ReleaseMissing
+from homeostat.monitoring.alerts import list_alerts, raise_alert
+from homeostat.monitoring.bake import (
+    LEAST_SCORED,
+    LEAST_TIMED,
+    Served,
+    judge_errors,
+    judge_latency,
+    judge_output,
+    judge_silence,
+)
 from homeostat.monitoring.latencies import N_BUCKETS
 from homeostat.monitoring.production import accept_again
 from homeostat.monitoring.succession import judge_outcomes_since
 from homeostat.monitoring.succession_checks import are_comparable, judge_succession, restore_succession
-from homeostat.monitoring.worker_reports import WorkerReport, has_passed, is_alive, read_reports, silences
+from homeostat.monitoring.worker_reports import (
+    WorkerReport,
+    are_awaited,
+    has_passed,
+    is_alive,
+    read_reports,
+    silences,
+)
 from homeostat.project import Project
-from homeostat.records import Breach, Floats, Promotion, Release
+from homeostat.records import Alert, Breach, Floats, Promotion, Release
 from homeostat.settings import RetrainingSettings
 from homeostat.store.events import append_event, latest_event, read_events
 from homeostat.store.leases import Lease, require_lease
@@ -31,6 +48,12 @@ from homeostat.training.scoring import Graph
 
 # A worker that seems silent gets so long for another word: after a pause of the whole machine all of them seem to be.
 LAST_WORD_S = 3.0
+# Whatever a release can raise while it is opened or asked, on a disk that fails or after somebody has changed it.
+UNUSABLE = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)
+# The predecessor answers so many rows again, or up to twice as many, where answers look wrong.
+SCORED_AGAIN = 500
+# The alert on a release that must go while no other is left.
+STRANDED = "stranded"
 
 
 class Answered(NamedTuple):
@@ -43,25 +66,31 @@ class Answered(NamedTuple):
 
 def find_breach(project: Project, *, now: datetime) -> Breach | None:
     """Return why the release in production must go, None if it may stay or if there is none to go back to."""
-    rules = project.settings.retraining
     with project.database.read() as connection:
         promotion = current_promotion(connection)
         if promotion is None or last_good(connection) is None:
             return None
+    return judge_promotion(project, promotion, now=now)
+
+
+def judge_promotion(project: Project, promotion: Promotion, *, now: datetime) -> Breach | None:
+    """Return what speaks against the release in production, whether or not there is one to go back to."""
+    rules = project.settings.retraining
+    with project.database.read() as connection:
         succession = restore_succession(connection, epoch=promotion.epoch)
-        breach = judge_outcomes_since(succession, alpha=project.settings.monitoring.alpha_life)
+        breach = find_refusal(connection, promotion)
+        breach = breach or judge_outcomes_since(succession, alpha=project.settings.monitoring.alpha_life)
         if breach is not None or not rules.bake_rows or has_passed(connection, promotion):
             return breach
-        breach = find_refusal(connection, promotion)
-        if breach is not None or is_proven(connection, promotion):
-            return breach
+        if is_proven(connection, promotion):
+            return None
         reports = read_reports(connection)
+        breach = judge_service(reports, promotion, rules)
+        # The first release is on no probation: its workers report only when there is something new.
+        if breach is not None or not are_awaited(connection, promotion, rules):
+            return breach
         answers = read_answers(connection, promotion, at_most=rules.bake_rows)
-    return (
-        judge_service(reports, promotion, rules)
-        or judge_answers(project, promotion, answers)
-        or judge_silences(project, reports, promotion, now=now)
-    )
+    return judge_answers(project, promotion, answers) or judge_silences(project, reports, promotion, now=now)
 
 
 def look_after(project: Project, release: Release, promotion: Promotion, *, lease: Lease, now: datetime) -> None:
@@ -69,11 +98,37 @@ def look_after(project: Project, release: Release, promotion: Promotion, *, leas
 
     LeaseHeld if another loop took the lease meanwhile.
     """
+    predecessor = open_predecessor(project, promotion)
+    judge_succession(project.database, release, predecessor, promotion, project.settings, lease=lease, now=now)
+    tell_stranded(project, promotion, lease=lease, now=now)
+    conclude_bake(project, promotion, lease=lease, now=now)
+
+
+def tell_stranded(project: Project, promotion: Promotion, *, lease: Lease, now: datetime) -> None:
+    """Raise an alert, once on each watch, if the release in production must go and there is none to go back to."""
+    with project.database.read() as connection:
+        if last_good(connection) is not None:
+            return
+        if any(alert["kind"] == STRANDED for alert in list_alerts(connection, epoch=promotion.epoch)):
+            return
+    breach = judge_promotion(project, promotion, now=now)
+    if breach is None:
+        return
+    sentence = f"{breach.sentence}; there is no earlier release to go back to"
+    with project.database.write("tell_stranded") as connection:
+        require_lease(connection, lease)
+        alert = Alert(STRANDED, breach.alarm, sentence, breach.figures)
+        raise_alert(connection, alert, epoch=promotion.epoch, now=now)
+
+
+def open_predecessor(project: Project, promotion: Promotion) -> Release | None:
+    """Return the release that this one is compared with, None if there is none or if it is not whole any more."""
     with project.database.read() as connection:
         before = find_predecessor(connection, promotion)
-    predecessor = None if before is None else open_promoted(project, before)
-    judge_succession(project.database, release, predecessor, promotion, project.settings, lease=lease, now=now)
-    conclude_bake(project, promotion, lease=lease, now=now)
+    try:
+        return None if before is None else open_promoted(project, before)
+    except UNUSABLE:
+        return None
 
 
 def find_predecessor(connection: Connection, promotion: Promotion) -> str | None:
@@ -115,39 +170,45 @@ def add_up(reports: list[WorkerReport], *, epoch: int) -> Served:
 
 
 def judge_answers(project: Project, promotion: Promotion, answers: list[Answered]) -> Breach | None:
-    """Return a breach by what the release has answered to distinct rows.
+    """Return a breach by what the release has answered to distinct rows, or if it cannot be opened.
 
     Where its predecessor gives these rows the same answers, the world has moved and not the release: going back would
     change nothing.
     """
     try:
-        held_out = open_promoted(project, promotion.release).held_out
-    except (ArtifactError, ReleaseMissing) as error:
-        return Breach("refused", f"it cannot be opened: {error.problem}", {"code": error.code})
+        release = open_promoted(project, promotion.release)
+    except UNUSABLE as error:
+        problem, code = (error.problem, error.code) if isinstance(error, HomeostatError) else (error, "unreadable")
+        return Breach("refused", f"it cannot be opened: {problem}", {"code": code})
     distinct: dict[bytes, float] = {}
     for answer in answers:
         distinct.setdefault(answer.row, answer.probability)
     scores = np.array(list(distinct.values()))
-    breach = judge_output(scores, held_out)
+    breach = judge_output(scores, release.held_out)
     if breach is None:
         return None
-    before = score_again(project, promotion, list(distinct))
+    before = score_again(project, promotion, release, list(distinct)[: int(breach.figures["rows"])])
     return breach if before is None or judge_output(scores, before) is not None else None
 
 
-def score_again(project: Project, promotion: Promotion, rows: list[bytes]) -> Floats | None:
-    """Return what the predecessor says to stored rows, None if it takes others or is not there any more."""
-    with project.database.read() as connection:
-        digest = find_predecessor(connection, promotion)
+def score_again(project: Project, promotion: Promotion, release: Release, rows: list[bytes]) -> Floats | None:
+    """Return what the predecessor says to a sample of stored rows.
+
+    None if it takes other columns, accepts too few of them for a comparison, fails, or is not there any more.
+    """
+    predecessor = open_predecessor(project, promotion)
+    if predecessor is None or not are_comparable(release.schema, predecessor.schema):
+        return None
+    # Evenly from all of them. Asked anew on every turn of a probation: a loop remembers nothing.
+    sample = rows[:: max(1, len(rows) // SCORED_AGAIN)]
+    accepted = [row for row in (accept_again(one, predecessor.schema) for one in sample) if row is not None]
+    if len(accepted) < min(LEAST_SCORED, len(sample)):
+        return None
     try:
-        predecessor = None if digest is None else open_promoted(project, digest)
-    except (ArtifactError, ReleaseMissing):
+        graph = Graph(predecessor.graph, predecessor.schema)
+        return graph.score(stack_rows(accepted, predecessor.schema)).astype(np.float64)
+    except UNUSABLE:
         return None
-    if predecessor is None or not are_comparable(open_promoted(project, promotion.release).schema, predecessor.schema):
-        return None
-    accepted = [accept_again(row, predecessor.schema) for row in rows]
-    columns = stack_rows([row for row in accepted if row is not None], predecessor.schema)
-    return Graph(predecessor.graph, predecessor.schema).score(columns).astype(np.float64)
 
 
 def open_promoted(project: Project, digest: str) -> Release:
