@@ -164,6 +164,13 @@ def test_the_worker_that_is_silent_longest_is_named() -> None:
     assert breach.sentence == "worker b:2 has not reported for 30 s"
 
 
+def test_a_report_from_the_future_is_of_unknown_age() -> None:
+    breach = judge_silence({"a:1": 1.0, "b:2": -3600.0}, limit_s=10)
+
+    assert breach is not None
+    assert breach.sentence == "worker b:2 does not report; its last report is 3600 s ahead of a clock that was set"
+
+
 @pytest.mark.parametrize("silent_s", [{}, {"a:1": 10.0}, {"a:1": -5.0}])
 def test_workers_that_have_reported_lately_are_none(silent_s: dict[str, float]) -> None:
     assert judge_silence(silent_s, limit_s=10) is None

@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -18,8 +19,15 @@ from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.bake import judge_output
 from homeostat.monitoring.latencies import N_BUCKETS, bucket_of
 from homeostat.monitoring.production import count_labels_ever
-from homeostat.monitoring.worker_reports import WorkerReport, name_worker, store_reports
-from homeostat.project import Project
+from homeostat.monitoring.worker_reports import (
+    PER_SILENCE,
+    REPORT_S,
+    WorkerReport,
+    longest_pause_s,
+    name_worker,
+    store_reports,
+)
+from homeostat.project import Project, open_project
 from homeostat.records import Json, Promotion, Row
 from homeostat.retraining.aftercare import conclude_bake, find_breach, look_after, on_probation
 from homeostat.store.events import append_event, read_events
@@ -31,6 +39,7 @@ from tests.retraining.clinic_after import keep_answers, promote_another, promote
 
 # Every byte is as it was packed, and yet it is no release.
 UNREADABLE = {HELD_OUT: b"{}"}
+IMPATIENT_S = 0.5
 SECOND = timedelta(seconds=1)
 SCORES = np.random.default_rng(3).beta(2, 3, size=400).tolist()
 
@@ -40,6 +49,15 @@ def second(clinic: Project, champion: Promotion) -> Promotion:
     """A release that has taken the champion's place."""
     assert champion.epoch == 1
     return promote_another(clinic, held_out=SCORES[:150])
+
+
+@pytest.fixture
+def impatient(clinic: Project, second: Promotion, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """The clinic with a short limit of silence, and a second release in production."""
+    assert second.epoch == 2
+    monkeypatch.setenv("HOMEOSTAT_RETRAINING__BAKE_SILENCE_S", str(IMPATIENT_S))
+    with open_project(clinic.folder) as project:
+        yield project
 
 
 def report(
@@ -177,19 +195,40 @@ def test_a_release_that_a_service_could_not_load_must_go(clinic: Project, second
     assert alarm(clinic) == "refused"
 
 
-def test_a_worker_that_hangs_is_a_breach_and_one_that_has_ended_or_is_gone_is_none(
-    clinic: Project, second: Promotion
-) -> None:
+def test_a_worker_that_has_ended_or_is_gone_is_not_silent(clinic: Project, second: Promotion) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    host = os.uname().nodename
-    report(clinic, epoch=second.epoch, worker=f"{host}:{gone.pid}:1", answered=10, age_s=60)
+
+    report(clinic, epoch=second.epoch, worker=f"{os.uname().nodename}:{gone.pid}:1", answered=10, age_s=60)
     report(clinic, epoch=second.epoch, worker="elsewhere:1:1", answered=10, age_s=60, ended=True)
+
     assert alarm(clinic) is None
 
-    report(clinic, epoch=second.epoch, answered=10, age_s=60)
 
-    assert alarm(clinic) == "silence"
+@pytest.mark.parametrize("age_s", [60, -3600], ids=["an old report", "one from the future"])
+def test_a_worker_that_hangs_is_a_breach(impatient: Project, age_s: float) -> None:
+    report(impatient, epoch=2, answered=10, age_s=age_s)
+
+    assert alarm(impatient) == "silence"
+
+
+def test_an_idle_worker_that_speaks_once_more_after_the_machine_has_slept_is_no_breach(
+    clinic: Project, second: Promotion
+) -> None:
+    report(clinic, epoch=second.epoch, answered=10, age_s=60)
+    beat_s = clinic.settings.retraining.bake_silence_s / PER_SILENCE
+    beat = threading.Timer(beat_s + 0.2, lambda: report(clinic, epoch=second.epoch, answered=10))
+
+    beat.start()
+    found = alarm(clinic)
+    beat.join()
+
+    assert found is None
+
+
+def test_the_last_word_is_longer_than_a_live_worker_may_be_silent() -> None:
+    assert longest_pause_s(10) == 10 / PER_SILENCE + REPORT_S + 1
+    assert longest_pause_s(1) == 2 / PER_SILENCE + 1
 
 
 def test_a_worker_whose_number_was_given_to_another_process_is_gone(clinic: Project, second: Promotion) -> None:
@@ -323,6 +362,33 @@ def test_a_worker_that_was_lost_before_a_promotion_holds_up_no_probation(clinic:
     report(clinic, epoch=second.epoch, answered=1000)
 
     assert conclude(clinic, second)
+
+
+def test_a_worker_elsewhere_that_was_lost_long_before_a_promotion_holds_up_no_probation(
+    clinic: Project, second: Promotion
+) -> None:
+    report(clinic, epoch=second.epoch - 1, worker="elsewhere:1:1", answered=10, age_s=3600)
+    answer(clinic, second, 1000)
+
+    assert conclude(clinic, second)
+
+
+def test_a_worker_elsewhere_that_was_lost_before_it_answered_anything_holds_up_no_probation(
+    clinic: Project, second: Promotion
+) -> None:
+    report(clinic, epoch=second.epoch, worker="elsewhere:1:1", age_s=60)
+    answer(clinic, second, 1000)
+    report(clinic, epoch=second.epoch, answered=1000)
+
+    assert conclude(clinic, second)
+
+
+def test_a_probation_does_not_wait_for_a_clock_that_was_set_back(clinic: Project, second: Promotion) -> None:
+    answer(clinic, second, 1000)
+    earlier = datetime.now(UTC) - timedelta(hours=1)
+    report(clinic, epoch=second.epoch, answered=1000, age_s=3601)
+
+    assert conclude_bake(clinic, second, lease=own_lease(clinic.database), now=earlier)
 
 
 def test_a_probation_says_how_far_it_is_until_it_is_over(clinic: Project, second: Promotion) -> None:

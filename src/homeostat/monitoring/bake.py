@@ -112,11 +112,17 @@ def judge_output(scores: Floats, held_out: Floats) -> Breach | None:
 
 
 def judge_silence(silent_s: Mapping[str, float], *, limit_s: float) -> Breach | None:
-    """Return a breach if a live worker that answers with the release has not reported for longer than the limit."""
+    """Return a breach if a live worker that answers with the release has not reported for longer than the limit.
+
+    Negative is a report from the future, of which nobody knows the age; beyond the limit it counts as silence too.
+    """
     if not silent_s:
         return None
-    worker = max(silent_s, key=silent_s.__getitem__)
-    if silent_s[worker] <= limit_s:
+    worker = max(silent_s, key=lambda name: abs(silent_s[name]))
+    age_s = silent_s[worker]
+    if abs(age_s) <= limit_s:
         return None
-    sentence = f"worker {worker} has not reported for {silent_s[worker]:.0f} s"
-    return Breach("silence", sentence, {"worker": worker, "silent_s": silent_s[worker], "limit_s": limit_s})
+    sentence = f"worker {worker} has not reported for {age_s:.0f} s"
+    if age_s < 0:
+        sentence = f"worker {worker} does not report; its last report is {-age_s:.0f} s ahead of a clock that was set"
+    return Breach("silence", sentence, {"worker": worker, "silent_s": age_s, "limit_s": limit_s})

@@ -21,6 +21,9 @@ from homeostat.store.events import latest_event
 from homeostat.store.tables import worker_reports
 
 LIFETIME = timedelta(days=1)
+# While a release is on probation: how often news is reported. Without news a sign of life is enough, several times
+# within `retraining.bake_silence_s`; that is 15 commits a minute of an idle service at the default.
+REPORT_S, PER_SILENCE = 2.0, 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,19 @@ def name_worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{began_at(os.getpid()) or time.time_ns()}"
 
 
+def is_here(worker: str) -> bool:
+    """Return whether a process is one of this machine."""
+    return worker.rsplit(":", 2)[0] == socket.gethostname()
+
+
 def is_alive(worker: str) -> bool:
     """Return whether a process may still be there: of another machine nobody knows.
 
     A number that was given to another process since, as after a restart of a container, is no sign of life.
     """
-    host, process, began = worker.rsplit(":", 2)
-    if host != socket.gethostname():
+    if not is_here(worker):
         return True
+    _, process, began = worker.rsplit(":", 2)
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -120,6 +128,41 @@ def began_at(process: int) -> str | None:
 
 
 def silences(reports: Sequence[WorkerReport], *, epoch: int, now: datetime) -> Mapping[str, float]:
-    """Return for each live process that has answered since a promotion, by name, how long it has not reported (s)."""
+    """Return for each live process that has answered since a promotion, by name, how old its report is (s).
+
+    Negative for a report from the future: a clock was set back, and nobody knows how old it is.
+    """
     ours = [one for one in reports if one.epoch == epoch and one.ended_at is None and one.answered + one.failed]
     return {one.worker: (now - one.reported_at).total_seconds() for one in ours if is_alive(one.worker)}
+
+
+def find_silent(
+    reports: Sequence[WorkerReport], *, epoch: int, now: datetime, after_s: float
+) -> Sequence[WorkerReport]:
+    """Return the reports of live processes that seem silent: further than so many seconds from now, on either side."""
+    ages = silences(reports, epoch=epoch, now=now)
+    return [one for one in reports if one.epoch == epoch and abs(ages.get(one.worker, 0.0)) > after_s]
+
+
+def longest_pause_s(silence_s: float) -> float:
+    """Return how long a live process without news may take for another word, with a second for the commit."""
+    beat_s = silence_s / PER_SILENCE
+    return beat_s + min(REPORT_S, beat_s) + 1
+
+
+def have_reported(
+    reports: Sequence[WorkerReport], promotion: Promotion, *, since: datetime, alive_since: datetime
+) -> bool:
+    """Return whether each worker that answers has reported on this promotion since a moment.
+
+    True where no worker is there, as when rows are scored in batches or recorded history is replayed. A worker of
+    another machine that answers nothing and has not reported since `alive_since` may have died: nobody waits for it.
+    """
+    there = [one for one in reports if one.ended_at is None and is_alive(one.worker)]
+    # A worker reports as soon as it answers with a release. Who has reported on an earlier one alone counts only as
+    # long as no worker at all has reported on this one.
+    ours = [one for one in there if one.epoch == promotion.epoch]
+    if not ours:
+        return not any(is_here(one.worker) or one.reported_at >= promotion.decided_at for one in there)
+    late = [one for one in ours if one.reported_at < since]
+    return not any(is_here(one.worker) or one.answered + one.failed or one.reported_at >= alive_since for one in late)

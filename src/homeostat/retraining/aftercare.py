@@ -4,8 +4,9 @@ Not here: the alarms (`monitoring.bake`), or putting the last good release back 
 measured in answered rows, so that a quiet night only extends it.
 """
 
+import math
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +34,10 @@ from homeostat.monitoring.succession_checks import are_comparable, judge_success
 from homeostat.monitoring.worker_reports import (
     WorkerReport,
     are_awaited,
+    find_silent,
     has_passed,
-    is_alive,
+    have_reported,
+    longest_pause_s,
     read_reports,
     silences,
 )
@@ -46,8 +49,8 @@ from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import predictions
 from homeostat.training.scoring import Graph
 
-# A worker that seems silent gets so long for another word: after a pause of the whole machine all of them seem to be.
-LAST_WORD_S = 3.0
+# How often a loop looks whether a worker that seems silent speaks again.
+LOOK_S = 0.25
 # Whatever a release can raise while it is opened or asked, on a disk that fails or after somebody has changed it.
 UNUSABLE = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)
 # The predecessor answers so many rows again, or up to twice as many, where answers look wrong.
@@ -219,17 +222,25 @@ def open_promoted(project: Project, digest: str) -> Release:
 def judge_silences(
     project: Project, reports: list[WorkerReport], promotion: Promotion, *, now: datetime
 ) -> Breach | None:
-    """Return a breach if a worker is alive, answers with the release, and has stopped reporting."""
+    """Return a breach if a worker is alive, answers with the release, and has stopped reporting.
+
+    The age of a report proves nothing: perhaps the machine slept, or a clock was set. So a worker that seems silent is
+    watched for as long as one that lives may take for another word, and one that speaks is none. That begins before the
+    limit is reached where it can: then the limit is exceeded by less.
+    """
     limit_s = project.settings.retraining.bake_silence_s
-    breach = judge_silence(silences(reports, epoch=promotion.epoch, now=now), limit_s=limit_s)
-    if breach is None:
-        return None
-    # Its report is old, but perhaps the machine slept, or the clock has jumped: then it speaks again at once.
-    time.sleep(LAST_WORD_S)
-    with project.database.read() as connection:
-        later = read_reports(connection)
-    still = [report for report in reports if report in later]
-    return judge_silence(silences(still, epoch=promotion.epoch, now=now), limit_s=limit_s)
+    word_s = longest_pause_s(limit_s)
+    suspects = find_silent(reports, epoch=promotion.epoch, now=now, after_s=max(limit_s - word_s, word_s))
+    # Looks are counted, not seconds: of a pause in which this process too stood still, a worker has had nothing.
+    for _ in range(math.ceil(word_s / LOOK_S)):
+        if not suspects:
+            return None
+        time.sleep(LOOK_S)
+        with project.database.read() as connection:
+            later = read_reports(connection)
+        suspects = [one for one in suspects if one in later]
+    then = now + timedelta(seconds=word_s)
+    return judge_silence(silences(suspects, epoch=promotion.epoch, now=then), limit_s=limit_s)
 
 
 # --- how far the probation is -------------------------------------------------------------------------------------
@@ -256,7 +267,12 @@ def conclude_bake(project: Project, promotion: Promotion, *, lease: Lease, now: 
         if on_probation(connection, project, promotion) is None:
             return False
         answers, reports = read_answers(connection, promotion, at_most=bake_rows), read_reports(connection)
-    if len(answers) < bake_rows or not have_reported(reports, promotion, since=min(now, answers[-1].received_at)):
+    if len(answers) < bake_rows:
+        return False
+    pause = timedelta(seconds=longest_pause_s(project.settings.retraining.bake_silence_s))
+    # Rows of a moment that is still to come: a clock was set back, and whoever lives has reported by the new one.
+    since = answers[-1].received_at if answers[-1].received_at <= now else now - pause
+    if not have_reported(reports, promotion, since=since, alive_since=now - pause):
         return False
     if find_breach(project, now=now) is not None:
         return False
@@ -267,18 +283,6 @@ def conclude_bake(project: Project, promotion: Promotion, *, lease: Lease, now: 
         require_lease(connection, lease)
         append_event(connection, "bake_passed", payload, now=now)
     return True
-
-
-def have_reported(reports: list[WorkerReport], promotion: Promotion, *, since: datetime) -> bool:
-    """Return whether each worker that answers has reported on this promotion since a moment.
-
-    True where no worker is there, as when rows are scored in batches or recorded history is replayed.
-    """
-    there = [one for one in reports if one.ended_at is None and is_alive(one.worker)]
-    # A worker reports as soon as it answers with a release. Who has reported on an earlier one alone may have died on
-    # another machine long ago; it counts only as long as no worker at all has reported on this one.
-    ours = [one for one in there if one.epoch == promotion.epoch]
-    return all(one.reported_at >= since for one in ours) if ours else not there
 
 
 def is_proven(connection: Connection, promotion: Promotion) -> bool:

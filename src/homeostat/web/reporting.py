@@ -13,14 +13,18 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from homeostat.deployment.serving import LiveRelease
 from homeostat.monitoring.latencies import N_BUCKETS, bucket_of
 from homeostat.monitoring.predictions import PredictionLog
-from homeostat.monitoring.worker_reports import WorkerReport, are_awaited, name_worker, store_reports
+from homeostat.monitoring.worker_reports import (
+    PER_SILENCE,
+    REPORT_S,
+    WorkerReport,
+    are_awaited,
+    name_worker,
+    store_reports,
+)
 from homeostat.project import Project
 from homeostat.records import Promotion
 
-# While a release is on probation: how often news is reported. Without news a sign of life is enough, several times
-# within `retraining.bake_silence_s`; that is 15 commits a minute of an idle service at the default.
-REPORT_S, PER_SILENCE = 2.0, 2.5
-# Afterwards news alone, for the release that comes next to be measured by.
+# After a probation news alone, for the release that comes next to be measured by.
 REST_S = 60.0
 # A request for more rows than these counts as several that took their part of its time.
 ROWS_AT_ONCE = 100
@@ -124,7 +128,7 @@ class Reporter:
             store_reports(connection, reports, now=datetime.now(UTC))
         for report in reports:
             self._told[report.epoch] = (report.answered + report.failed, time.monotonic())
-        for epoch in [epoch for epoch in self._tallies if epoch < live.promotion.epoch - 1]:
+        for epoch in [epoch for epoch in list(self._tallies) if epoch < live.promotion.epoch - 1]:
             del self._tallies[epoch]
 
     def _due_reports(self, promotion: Promotion) -> list[WorkerReport]:
