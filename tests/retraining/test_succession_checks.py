@@ -14,7 +14,7 @@ from homeostat.deployment.registry import last_good, require_production, restore
 from homeostat.errors import LeaseHeld
 from homeostat.monitoring.outcomes import judge_outcomes
 from homeostat.monitoring.succession import Succession, succession_to_bytes
-from homeostat.monitoring.succession_checks import judge_succession, restore_succession
+from homeostat.monitoring.succession_checks import judge_succession, restore_succession, score_again
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.project import Project
 from homeostat.records import Promotion, Release
@@ -155,6 +155,20 @@ def test_rows_that_the_predecessor_cannot_answer_are_passed_over(clinic: Project
     found = look(clinic, third)
 
     assert found.n_rows == WINDOW
+
+
+@pytest.mark.parametrize(("n_rows", "n_answers"), [(150, 150), (999, 999), (2500, 500)])
+def test_the_predecessor_answers_a_sample_of_many_rows(
+    clinic: Project, champion: Promotion, n_rows: int, n_answers: int
+) -> None:
+    assert champion.epoch == 1
+    second = promote_another(clinic)
+    rows = [json.dumps(row).encode() for row in draw_patients(n_rows, seed=1)[0]]
+
+    scores = score_again(clinic, second, open_it(clinic, second), rows)
+
+    assert scores is not None
+    assert len(scores) == n_answers
 
 
 def test_a_release_is_not_compared_with_one_that_was_rolled_back(clinic: Project, champion: Promotion) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from homeostat.data.columns import stack_rows
+from homeostat.deployment.artifacts import find_release, recall_release
+from homeostat.deployment.registry import is_barred
 from homeostat.deployment.serving import GRAPH_ERRORS
-from homeostat.errors import StateError
+from homeostat.errors import ArtifactError, ReleaseMissing, StateError
+from homeostat.monitoring.bake import LEAST_SCORED
 from homeostat.monitoring.outcome_checks import last_judged
 from homeostat.monitoring.outcomes import to_class
 from homeostat.monitoring.production import WINDOWS_PER_CALL, accept_again, watched_range
@@ -23,7 +26,8 @@ from homeostat.monitoring.succession import (
     succession_to_bytes,
 )
 from homeostat.monitoring.watch_states import find_state, store_state
-from homeostat.records import Promotion, Release, Row, Schema
+from homeostat.project import Project
+from homeostat.records import Floats, Promotion, Release, Row, Schema
 from homeostat.settings import Settings
 from homeostat.store.database import Database
 from homeostat.store.leases import Lease, require_lease
@@ -31,6 +35,10 @@ from homeostat.store.tables import labels, predictions
 from homeostat.training.scoring import Graph
 
 STATE = "succession"
+# Whatever a release can raise while it is opened or asked, on a disk that fails or after somebody has changed it.
+UNUSABLE = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)
+# The predecessor answers so many rows again, or up to twice as many, where answers look wrong.
+SCORED_AGAIN = 500
 
 
 class Outcome(NamedTuple):
@@ -143,3 +151,49 @@ def advance_over(
         sources=[one.source for one in outcomes],
         most=most,
     )
+
+
+# --- the predecessor ----------------------------------------------------------------------------------------------
+
+
+def find_predecessor(connection: Connection, promotion: Promotion) -> str | None:
+    """Return the release that this one is compared with, None if it has none but one that was rolled back."""
+    before = promotion.previous
+    if before is None or before == promotion.release or is_barred(connection, before, labels_ever=0):
+        return None
+    return before
+
+
+def open_predecessor(project: Project, promotion: Promotion) -> Release | None:
+    """Return the release that this one is compared with, None if there is none or if it is not whole any more."""
+    with project.database.read() as connection:
+        before = find_predecessor(connection, promotion)
+    try:
+        return None if before is None else open_promoted(project, before)
+    except UNUSABLE:
+        return None
+
+
+def open_promoted(project: Project, digest: str) -> Release:
+    """Return a release that was promoted."""
+    return recall_release(find_release(digest, project.blobs))
+
+
+def score_again(project: Project, promotion: Promotion, release: Release, rows: list[bytes]) -> Floats | None:
+    """Return what the predecessor says to a sample of stored rows.
+
+    None if it takes other columns, accepts too few of them for a comparison, fails, or is not there any more.
+    """
+    predecessor = open_predecessor(project, promotion)
+    if predecessor is None or not are_comparable(release.schema, predecessor.schema):
+        return None
+    # Evenly from all of them. Asked anew on every turn of a probation: a loop remembers nothing.
+    sample = rows[:: max(1, len(rows) // SCORED_AGAIN)]
+    accepted = [row for row in (accept_again(one, predecessor.schema) for one in sample) if row is not None]
+    if len(accepted) < min(LEAST_SCORED, len(sample)):
+        return None
+    try:
+        graph = Graph(predecessor.graph, predecessor.schema)
+        return graph.score(stack_rows(accepted, predecessor.schema)).astype(np.float64)
+    except UNUSABLE:
+        return None

@@ -10,16 +10,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import Connection, Select, exists, func, select
 
-from homeostat.data.columns import stack_rows
-from homeostat.deployment.artifacts import find_release, recall_release
-from homeostat.deployment.registry import current_promotion, is_barred, last_good
-from homeostat.deployment.serving import GRAPH_ERRORS
-from homeostat.errors import ArtifactError, HomeostatError, ReleaseMissing
+from homeostat.deployment.registry import current_promotion, last_good
+from homeostat.errors import HomeostatError
 from homeostat.monitoring.alerts import list_alerts, raise_alert
 from homeostat.monitoring.bake import (
-    LEAST_SCORED,
     LEAST_TIMED,
     Served,
     judge_errors,
@@ -28,9 +24,15 @@ from homeostat.monitoring.bake import (
     judge_silence,
 )
 from homeostat.monitoring.latencies import N_BUCKETS
-from homeostat.monitoring.production import accept_again
 from homeostat.monitoring.succession import judge_outcomes_since
-from homeostat.monitoring.succession_checks import are_comparable, judge_succession, restore_succession
+from homeostat.monitoring.succession_checks import (
+    UNUSABLE,
+    judge_succession,
+    open_predecessor,
+    open_promoted,
+    restore_succession,
+    score_again,
+)
 from homeostat.monitoring.worker_reports import (
     WorkerReport,
     are_awaited,
@@ -42,19 +44,16 @@ from homeostat.monitoring.worker_reports import (
     silences,
 )
 from homeostat.project import Project
-from homeostat.records import Alert, Breach, Floats, Promotion, Release
+from homeostat.records import Alert, Breach, Promotion, Release
 from homeostat.settings import RetrainingSettings
-from homeostat.store.events import append_event, latest_event, read_events
+from homeostat.store.events import append_event, latest_event
 from homeostat.store.leases import Lease, require_lease
-from homeostat.store.tables import predictions
-from homeostat.training.scoring import Graph
+from homeostat.store.tables import events, predictions
 
 # How often a loop looks whether a worker that seems silent speaks again.
 LOOK_S = 0.25
-# Whatever a release can raise while it is opened or asked, on a disk that fails or after somebody has changed it.
-UNUSABLE = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)
-# The predecessor answers so many rows again, or up to twice as many, where answers look wrong.
-SCORED_AGAIN = 500
+# Answers that are compared at most, however long a probation is: they are read on every turn.
+MOST_COMPARED = 10_000
 # The alert on a release that must go while no other is left.
 STRANDED = "stranded"
 
@@ -64,7 +63,6 @@ class Answered(NamedTuple):
 
     row: bytes
     probability: float
-    received_at: datetime
 
 
 def find_breach(project: Project, *, now: datetime) -> Breach | None:
@@ -92,7 +90,7 @@ def judge_promotion(project: Project, promotion: Promotion, *, now: datetime) ->
         # The first release is on no probation: its workers report only when there is something new.
         if breach is not None or not are_awaited(connection, promotion, rules):
             return breach
-        answers = read_answers(connection, promotion, at_most=rules.bake_rows)
+        answers = read_answers(connection, promotion, at_most=min(rules.bake_rows, MOST_COMPARED))
     return judge_answers(project, promotion, answers) or judge_silences(project, reports, promotion, now=now)
 
 
@@ -122,24 +120,6 @@ def tell_stranded(project: Project, promotion: Promotion, *, lease: Lease, now: 
         require_lease(connection, lease)
         alert = Alert(STRANDED, breach.alarm, sentence, breach.figures)
         raise_alert(connection, alert, epoch=promotion.epoch, now=now)
-
-
-def open_predecessor(project: Project, promotion: Promotion) -> Release | None:
-    """Return the release that this one is compared with, None if there is none or if it is not whole any more."""
-    with project.database.read() as connection:
-        before = find_predecessor(connection, promotion)
-    try:
-        return None if before is None else open_promoted(project, before)
-    except UNUSABLE:
-        return None
-
-
-def find_predecessor(connection: Connection, promotion: Promotion) -> str | None:
-    """Return the release that this one is compared with, None if it has none but one that was rolled back."""
-    before = promotion.previous
-    if before is None or before == promotion.release or is_barred(connection, before, labels_ever=0):
-        return None
-    return before
 
 
 # --- the alarms of a probation ------------------------------------------------------------------------------------
@@ -194,31 +174,6 @@ def judge_answers(project: Project, promotion: Promotion, answers: list[Answered
     return breach if before is None or judge_output(scores, before) is not None else None
 
 
-def score_again(project: Project, promotion: Promotion, release: Release, rows: list[bytes]) -> Floats | None:
-    """Return what the predecessor says to a sample of stored rows.
-
-    None if it takes other columns, accepts too few of them for a comparison, fails, or is not there any more.
-    """
-    predecessor = open_predecessor(project, promotion)
-    if predecessor is None or not are_comparable(release.schema, predecessor.schema):
-        return None
-    # Evenly from all of them. Asked anew on every turn of a probation: a loop remembers nothing.
-    sample = rows[:: max(1, len(rows) // SCORED_AGAIN)]
-    accepted = [row for row in (accept_again(one, predecessor.schema) for one in sample) if row is not None]
-    if len(accepted) < min(LEAST_SCORED, len(sample)):
-        return None
-    try:
-        graph = Graph(predecessor.graph, predecessor.schema)
-        return graph.score(stack_rows(accepted, predecessor.schema)).astype(np.float64)
-    except UNUSABLE:
-        return None
-
-
-def open_promoted(project: Project, digest: str) -> Release:
-    """Return a release that was promoted."""
-    return recall_release(find_release(digest, project.blobs))
-
-
 def judge_silences(
     project: Project, reports: list[WorkerReport], promotion: Promotion, *, now: datetime
 ) -> Breach | None:
@@ -253,7 +208,7 @@ def on_probation(connection: Connection, project: Project, promotion: Promotion)
         return None
     if is_proven(connection, promotion):
         return None
-    n_rows = len(read_answers(connection, promotion, at_most=bake_rows))
+    n_rows, _ = count_answers(connection, promotion, at_most=bake_rows)
     return f"release {promotion.release[:12]} is on probation: {n_rows} of {bake_rows} rows answered"
 
 
@@ -266,18 +221,18 @@ def conclude_bake(project: Project, promotion: Promotion, *, lease: Lease, now: 
     with project.database.read() as connection:
         if on_probation(connection, project, promotion) is None:
             return False
-        answers, reports = read_answers(connection, promotion, at_most=bake_rows), read_reports(connection)
-    if len(answers) < bake_rows:
+        (n_rows, newest), reports = count_answers(connection, promotion, at_most=bake_rows), read_reports(connection)
+    if n_rows < bake_rows or newest is None:
         return False
     pause = timedelta(seconds=longest_pause_s(project.settings.retraining.bake_silence_s))
     # Rows of a moment that is still to come: a clock was set back, and whoever lives has reported by the new one.
-    since = answers[-1].received_at if answers[-1].received_at <= now else now - pause
+    since = newest if newest <= now else now - pause
     if not have_reported(reports, promotion, since=since, alive_since=now - pause):
         return False
     if find_breach(project, now=now) is not None:
         return False
     served = add_up(reports, epoch=promotion.epoch)
-    figures = {"rows": len(answers), "answered": served.answered, "failed": served.failed}
+    figures = {"rows": n_rows, "answered": served.answered, "failed": served.failed}
     payload = {"release": promotion.release, "epoch": promotion.epoch, "figures": figures}
     with project.database.write("conclude_bake") as connection:
         require_lease(connection, lease)
@@ -290,23 +245,32 @@ def is_proven(connection: Connection, promotion: Promotion) -> bool:
     event = latest_event(connection, "rolled_back")
     if event is None or event.payload["epoch"] != promotion.epoch:
         return False
-    return any(one.payload["release"] == promotion.release for one in read_events(connection, kind="bake_passed"))
+    passed = (events.c.kind == "bake_passed") & events.c.payload.contains(f'"{promotion.release}"')
+    return bool(connection.scalar(select(exists().where(passed))))
+
+
+def count_answers(connection: Connection, promotion: Promotion, *, at_most: int) -> tuple[int, datetime | None]:
+    """Return how many rows the release has answered since this promotion, and when the newest of the first came."""
+    n_rows, newest = 0, None
+    for query in answered_rows(promotion):
+        first = query.limit(at_most - n_rows).subquery()
+        count, latest = connection.execute(select(func.count(), func.max(first.c.received_at))).one()
+        n_rows, newest = n_rows + count, latest if newest is None else max(newest, latest or newest)
+    return n_rows, newest
 
 
 def read_answers(connection: Connection, promotion: Promotion, *, at_most: int) -> list[Answered]:
     """Return what the release has answered since this promotion, the first rows alone, in order."""
-    # Two queries, each along an index: those that a loop has seen, then those that came while it was busy.
-    ours = predictions.c.release == promotion.release
-    seen = answered_rows(ours & (predictions.c.epoch == promotion.epoch)).order_by(predictions.c.observed_seq)
-    unseen = answered_rows(ours & predictions.c.observed_seq.is_(None)).order_by(predictions.c.seq)
-    found = [Answered(line.row, line.probability, line.received_at) for line in connection.execute(seen.limit(at_most))]
-    found += [
-        Answered(line.row, line.probability, line.received_at)
-        for line in connection.execute(unseen.limit(at_most - len(found)))
-    ]
+    found: list[Answered] = []
+    for query in answered_rows(promotion):
+        lines = connection.execute(query.limit(at_most - len(found)))
+        found += [Answered(line.row, line.probability) for line in lines]
     return found
 
 
-def answered_rows(which: ColumnElement[bool]) -> Select[tuple[bytes, float, datetime]]:
-    """Return the query for what was answered to some rows."""
-    return select(predictions.c.row, predictions.c.probability, predictions.c.received_at).where(which)
+def answered_rows(promotion: Promotion) -> tuple[Select[tuple[bytes, float, datetime]], ...]:
+    """Return two queries, each along an index: rows that a loop has seen, then those that came while it was busy."""
+    ours = select(predictions.c.row, predictions.c.probability, predictions.c.received_at)
+    ours = ours.where(predictions.c.release == promotion.release)
+    seen = ours.where(predictions.c.epoch == promotion.epoch).order_by(predictions.c.observed_seq)
+    return seen, ours.where(predictions.c.observed_seq.is_(None)).order_by(predictions.c.seq)
