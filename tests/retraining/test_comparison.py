@@ -1,7 +1,9 @@
 """Both releases answer the same held-out rows, and one that cannot be trusted is refused before it answers any."""
 
-from collections.abc import Collection
+import shutil
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,6 +186,19 @@ def test_the_best_champion_of_before_is_asked_again_on_the_rows_of_today(clinic:
     ).figures
 
     assert found["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda folder: (folder / GOLDEN).write_text("[]")])
+def test_a_champion_of_before_that_cannot_be_opened_is_left_out_and_named(
+    clinic: Project, champion: Promotion, damage: Callable[[Path], object]
+) -> None:
+    past = flipped(open_workshop(champion.release, clinic.blobs))
+    damage(find_release(past, clinic.blobs))
+
+    found = verdict(clinic, champion.release, champion.release, None, past=(past,))
+
+    assert found.passed
+    assert criterion(found, "past").sentence.startswith(f"past champion {past[:12]} is left out")
 
 
 def test_the_verdict_says_which_anchor_it_rests_on_and_one_that_was_given_up_stays_reported(

@@ -25,7 +25,7 @@ from homeostat.deployment.soundness import (
     judge_memory,
     judge_size,
 )
-from homeostat.errors import ArtifactError, SettingsInvalid
+from homeostat.errors import ArtifactError, HomeostatError, ReleaseMissing, SettingsInvalid
 from homeostat.project import Project
 from homeostat.records import Columns, Criterion, Floats, GateResult, LabelledRows, Release
 from homeostat.retraining.cases import Case
@@ -125,15 +125,29 @@ def prepare(project: Project, case: Case) -> Prepared:
         champion = None
         words = "the champion has other columns and cannot answer these rows: there is nothing to compare with"
         passed.append(Criterion("champion", passed=True, sentence=words, figures={}))
-    past = [open_release(find_release(one, project.blobs)) for one in case.past] if champion is not None else []
+    past, lost = open_past(project, case.past if champion is not None else ())
     return Prepared(
         release,
         anchor_rows(rows, seed=seed),
         None if ids is None else recent_rows(project, rows, release.schema, ids, seed=seed),
         champion,
         [one for one in past if columns_of(one) == columns_of(release)],
-        tuple(passed),
+        (*passed, *lost),
     )
+
+
+def open_past(project: Project, digests: Sequence[str]) -> tuple[list[Release], list[Criterion]]:
+    """Return the champions of before that can be opened, and a note on each that cannot: the champion still judges."""
+    found: list[Release] = []
+    lost: list[Criterion] = []
+    for digest in digests:
+        try:
+            found.append(open_release(find_release(digest, project.blobs)))
+        except (ArtifactError, ReleaseMissing, OSError) as error:
+            problem = error.problem if isinstance(error, HomeostatError) else error
+            words = f"past champion {digest[:12]} is left out, it cannot be opened: {problem}"
+            lost.append(Criterion("past", passed=True, sentence=words, figures={"release": digest}))
+    return found, lost
 
 
 def columns_of(release: Release) -> set[tuple[str, str]]:
