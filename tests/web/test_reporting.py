@@ -1,6 +1,8 @@
 """A serving process says what became of its requests: soon after each swap, and when it ends in order."""
 
+import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -9,9 +11,10 @@ import httpx
 import pytest
 
 from homeostat.deployment.registry import require_production
+from homeostat.deployment.serving import LiveRelease
 from homeostat.monitoring.worker_reports import WorkerReport, is_alive, read_reports
 from homeostat.project import Project
-from homeostat.web.reporting import ROWS_AT_ONCE, Tally
+from homeostat.web.reporting import ROWS_AT_ONCE, Reporter, Tally
 from homeostat.web.server import Server
 from tests.faulty_graphs import FATAL, pack_faulty, raising, unchanged
 from tests.retraining.clinic_after import promote_digest
@@ -135,6 +138,32 @@ def test_requests_are_answered_while_reports_cannot_be_stored(
 
     assert answered == 200
     assert wait_for(project, lambda report: report.epoch == epoch and report.answered == 1)
+
+
+def test_reports_go_on_after_an_error_that_nobody_expected(
+    project: Project, server: Server, client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert client.get("/readyz").status_code == 200
+    epoch = swap(project, server, unchanged)
+    broken = threading.Event()
+    broken.set()
+
+    def find_live() -> LiveRelease | None:
+        if broken.is_set():
+            raise KeyError("live")
+        return server.worker.follower.live
+
+    reporter = Reporter(project, server.worker.log, find_live=find_live)
+    reporter.start()
+    time.sleep(0.5)
+    assert reporter.trouble == "reports cannot be made: KeyError: 'live'"
+
+    reporter.tally(epoch).add(0.001, 1)
+    broken.clear()
+
+    wait_for(project, lambda report: report.epoch == epoch and report.answered == 1)
+    reporter.stop()
+    assert [record.name for record in caplog.records if record.levelno == logging.ERROR] == ["homeostat.reports"]
 
 
 def test_a_request_for_many_rows_counts_with_the_time_that_a_part_of_them_took() -> None:

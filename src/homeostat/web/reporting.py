@@ -3,6 +3,7 @@
 Not here: where reports are kept (`monitoring.worker_reports`), or what they mean for a release (`monitoring.bake`).
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from homeostat.monitoring.worker_reports import (
 from homeostat.project import Project
 from homeostat.records import Promotion
 
+logger = logging.getLogger("homeostat.reports")
 # After a probation news alone, for the release that comes next to be measured by.
 REST_S = 60.0
 # A request for more rows than these counts as several that took their part of its time.
@@ -107,12 +109,16 @@ class Reporter:
     def _try_to_report(self) -> None:
         try:
             self._report()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self.trouble = f"reports cannot be stored: {error}"
-            if names_io_error(error):
+            if isinstance(error, SQLAlchemyError) and names_io_error(error):
                 self._log.fail(error)
-        except OSError as error:
-            self.trouble = f"reports cannot be stored: {error}"
+        except Exception as error:
+            # The edge of a thread. If it ended, a worker that answers would be taken for one that hangs.
+            trouble = f"reports cannot be made: {type(error).__name__}: {error}"
+            if trouble != self.trouble:
+                logger.exception("reports cannot be made; tried again every few seconds")
+            self.trouble = trouble
         else:
             self.trouble = None
 
