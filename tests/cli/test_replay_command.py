@@ -91,7 +91,7 @@ def test_a_policy_is_laid_beside_the_project_s_own_and_drawn(project: Path, tmp_
 
     assert [line["checks"] for line in found if line["event"] == "summary"] == [2, 4]
     assert {line.get("policy") for line in found[:-1]} == {"project", "narrow"}
-    assert [policy["policy"] for policy in found[-1]["policies"]] == ["project", "narrow", "never"]
+    assert [policy["policy"] for policy in found[-1]["policies"]] == ["project", "narrow", "never updating"]
     assert found[-1]["policies"][1]["more_wrong"] == {"value": 0, "low": 0, "high": 0}
     assert page.read_text().startswith("<!doctype html>")
     assert "http" not in page.read_text().replace("http://www.w3.org", "")

@@ -3,7 +3,7 @@
 Not here: what a replay of them must come to (`tests/simulation/test_replay.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import polars as pl
 
 from homeostat.cli.project import guess_schema, render_settings, write_project
 from homeostat.project import read_settings, schema_of
-from homeostat.records import Json
+from homeostat.records import Floats, Json
 from homeostat.simulation.backtest import OWN, Backtest, run_backtest
 from homeostat.simulation.cohort import (
     PUBLISHED,
@@ -35,6 +35,7 @@ TARGET = "Outcome"
 SHORT = '\n[training]\ntrials = 1\nfolds = 3\nrepeats = 1\n[store]\ntracking = "none"\n'
 BEGIN = datetime(1996, 5, 7)  # noqa: DTZ001  files hold naive moments
 Table = dict[str, Any]
+Rises = Mapping[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class Clinic:
     cohort: Cohort
 
 
-def write_clinic(folder: Path, *, extra: str = "") -> Path:
+def write_clinic(folder: Path, *, extra: str = "", season: Rises | None = None) -> Path:
     """Write the project that `homeostat init` would write for a table like Pima's, with a short training."""
     columns, labels = synthetic_table(REGISTER_ROWS, seed=0)
     folder.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame({**columns, TARGET: labels}).write_csv(folder / "patients.csv")
+    table = raise_features(dict(columns), season) if season else columns
+    pl.DataFrame({**table, TARGET: labels}).write_csv(folder / "patients.csv")
     guesses, target, reason = guess_schema(folder / "patients.csv", TARGET)
     settings = render_settings("clinic", "patients.csv", guesses, target, reason)
     write_project(folder / "homeostat.toml", settings + SHORT + extra)
@@ -81,14 +83,24 @@ def follow(before: tuple[Table, Labels], after: tuple[Table, Labels]) -> tuple[T
     return columns, np.concatenate([before[1], after[1]])
 
 
-def raise_features(columns: Table, by_sd: dict[str, float], *, since: int = 0) -> Table:
-    """Return the stream with some features higher by so many standard deviations; what is not measured stays so."""
+def raise_features(columns: Table, rises: Rises) -> Table:
+    """Return the stream with some features higher, by standard deviations in each row; what is missing stays so."""
     raised = dict(columns)
-    for name, sd in by_sd.items():
+    for name, sd in rises.items():
         values = columns[name]
-        moved = (np.arange(len(values)) >= since) & (values > 0)
-        raised[name] = values + np.where(moved, sd * values[values > 0].std(), 0.0)
+        raised[name] = np.where(values > 0, values + sd * values[values > 0].std(), values)
     return raised
+
+
+def since(row: int, n_rows: int, by_sd: float) -> Floats:
+    """Return a rise that begins at a row and stays."""
+    return np.where(np.arange(n_rows) >= row, by_sd, 0.0)
+
+
+def yearly(n_rows: int, height_sd: float) -> Floats:
+    """Return the rise and fall of a season, of which a register sees one round."""
+    rise: Floats = height_sd * np.sin(2 * np.pi * np.arange(n_rows) / REGISTER_ROWS)
+    return rise
 
 
 def live(

@@ -17,12 +17,15 @@ from tests.simulation.clinic_stream import (
     open_clinic,
     ordinary,
     raise_features,
+    since,
     told,
     write_clinic,
+    yearly,
 )
 
 ACTED = ("retrain_decided", "promoted", "rolled_back")
 SINCE = 600
+MOVED = ("Glucose", "BMI", "Age")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def test_a_world_without_a_change_is_left_alone(clinic: Clinic, tmp_path: Path) 
 
 def test_two_of_eight_moved_features_are_reported_and_retrain_nothing(clinic: Clinic, tmp_path: Path) -> None:
     columns, outcomes = ordinary(clinic, 1_600)
-    moved = raise_features(columns, {"Glucose": 0.8, "Age": 0.8}, since=SINCE)
+    moved = raise_features(columns, dict.fromkeys(("Glucose", "Age"), since(SINCE, 1_600, 0.8)))
 
     found = live(clinic, tmp_path, moved, outcomes)
 
@@ -75,7 +78,7 @@ def test_outliers_alone_retrain_nothing_and_impossible_ones_are_rejected(clinic:
 
 def test_a_tiny_shift_retrains_nothing_however_many_rows_there_are(clinic: Clinic, tmp_path: Path) -> None:
     columns, outcomes = ordinary(clinic, 5_000)
-    moved = raise_features(columns, dict.fromkeys(("Glucose", "BMI", "Age", "BloodPressure"), 0.03))
+    moved = raise_features(columns, dict.fromkeys((*MOVED, "BloodPressure"), since(0, 5_000, 0.03)))
 
     assert told(live(clinic, tmp_path, moved, outcomes), *ACTED) == []
 
@@ -91,6 +94,18 @@ def test_a_change_of_unit_is_named_and_retrains_nothing(clinic: Clinic, tmp_path
     named = [line for line in told(found, "alert") if "mmHg and kPa" in line["sentence"]]
     assert [line["subject"] for line in named] == ["BloodPressure range"]
     assert SINCE < named[0]["row"] <= SINCE + 100
+    assert told(found, *ACTED) == []
+
+
+def test_a_season_that_the_table_has_seen_in_full_retrains_nothing(tmp_path: Path) -> None:
+    season = dict.fromkeys(MOVED, yearly(768, 0.8))
+    settings = '\n[monitoring]\nseasons = "baseline"\n'
+    clinic = open_clinic(write_clinic(tmp_path / "project", extra=settings, season=season))
+    columns, outcomes = ordinary(clinic, 1_536)
+
+    found = live(clinic, tmp_path / "run", raise_features(columns, dict.fromkeys(MOVED, yearly(1_536, 0.8))), outcomes)
+
+    assert max(line["score"] for line in told(found, "drift_checked")) > 0.3
     assert told(found, *ACTED) == []
 
 

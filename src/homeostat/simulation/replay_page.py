@@ -57,7 +57,6 @@ def render_replay_page(found: Mapping[str, Backtest], compared: Json, history: H
         begin=as_datetime(int(history.clock[0])),
         end=as_datetime(int(history.clock[-1])),
         compared=compared["policies"],
-        never=NEVER,
         first=OWN,
         n_rolled=n_rolled,
         plot=Markup(draw(found, history, n_rolled)),  # noqa: S704  drawn here; names are escaped by matplotlib
@@ -81,7 +80,7 @@ def draw(found: Mapping[str, Backtest], history: History, n_rolled: int) -> str:
     colours = dict(zip(names, COLOURS * len(names), strict=False))
     first = found[names[0]].replayed
     never = roll(find_wrong(history.labels, first.without), n_rolled)
-    draw_line(above, never, colour=GREY, label="never updating")
+    draw_line(above, never, colour=GREY, label=NEVER)
     for name, one in found.items():
         label = "updating" if len(found) == 1 else name
         line = roll(find_wrong(history.labels, one.replayed.answered), n_rolled)

@@ -19,7 +19,7 @@ from homeostat.training.scoring import POSITIVE_FROM
 
 REPLICATES = 1_000
 # What never updating is called among the policies.
-NEVER = "never"
+NEVER = "never updating"
 METRICS = ("accuracy", "auc", "brier", "log_loss")
 
 
