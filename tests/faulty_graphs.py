@@ -106,7 +106,7 @@ def slow(graph: bytes) -> bytes:
         helper.make_node("Add", [BEFORE, "vanished"], [PROBABILITY]),
     ]
     big = np.full((400, 400), 1 / 400, np.float32)
-    return add_nodes(graph, nodes, big=big, turns=np.array(14), nothing=np.float32(0))
+    return add_nodes(graph, nodes, big=big, turns=np.array(50), nothing=np.float32(0))
 
 
 def add_nodes(graph: bytes, nodes: Sequence[onnx.NodeProto], **constants: ArrayLike) -> bytes:

@@ -427,7 +427,8 @@ def test_a_training_by_hand_is_not_held_up_by_a_few_recent_labels(project: Proje
     step_once(project)
 
     gate = cycles(project)[-1].record["gate"]
-    assert (gate["passed"], gate["criteria"][-1]["name"]) == (True, "anchor")
+    assert gate["passed"]
+    assert {"recent rows", "recent"}.isdisjoint(criterion["name"] for criterion in gate["criteria"])
 
 
 # --- one loop at a time -------------------------------------------------------------------------------------------

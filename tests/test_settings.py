@@ -29,6 +29,9 @@ OTHER = {
     "database": "sqlite:///b.db", "blobs": "b", "tracking": "sqlite:///t.db", "trigger": "book",
     "authentication": "required", "certfile": "chain.pem", "keyfile": "key.pem",
     "correction": "holm", "alpha_life": 0.01, "effect_floor": 0.1, "seasons": "baseline",
+    "new_labels": 500, "half_life": 1000, "max_source_share": 0.5, "anchor": "report", "promotion": "approval",
+    "bake_error_share": 0.05, "url": "https://example.org/hook", "secret": "a secret of enough letters",
+    "kinds": ["promoted"],
 }  # fmt: skip
 
 
@@ -87,6 +90,8 @@ def test_settings_never_change_once_they_are_read() -> None:
 
 def other_value(section: str, key: str) -> object:
     """Return an allowed value other than the default."""
+    if (section, key) == ("retraining", "data"):
+        return 5_000
     return OTHER[key] if key in OTHER else SECTIONS[section].model_fields[key].default + 1
 
 

@@ -304,13 +304,13 @@ def test_an_outcome_from_the_future_of_a_clock_that_was_set_back_waits_no_longer
 
 
 def test_one_of_several_sources_gives_its_share_and_the_lineage_says_so(clinic: Project, champion: Promotion) -> None:
-    send_from(clinic, "loud", 90, seed=1)
-    send_from(clinic, "quiet", 15, seed=2)
+    send_from(clinic, "loud", 150, seed=1)
+    send_from(clinic, "quiet", 30, seed=2)
 
     lineage = take(clinic, champion).lineage
 
-    assert lineage["senders"] == {"loud": 15, "quiet": 15}
-    assert lineage["left_out"] == {"source_cap": 75}
+    assert lineage["senders"] == {"loud": 120, "quiet": 30}
+    assert lineage["left_out"] == {"source_cap": 30}
     assert not lineage["single_source"]
 
 

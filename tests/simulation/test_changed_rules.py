@@ -16,7 +16,6 @@ from homeostat.simulation.backtest import OWN, Backtest, run_backtest
 from homeostat.simulation.cohort import Labels, outcome_probability
 from homeostat.simulation.history import Names, read_history
 from homeostat.training.evaluation import auc
-from tests.conftest import SHORT_TRAINING
 from tests.simulation.clinic_stream import BEGIN, TARGET, Clinic, Table, open_clinic, ordinary, told, write_clinic
 
 N_ROWS, SINCE, LATE = 2_000, 400, 500
@@ -27,7 +26,7 @@ CLINICS = ("north", "south", "west")
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     """A clinic with one release in production."""
-    return open_clinic(write_clinic(tmp_path_factory.mktemp("clinic") / "project", extra=SHORT_TRAINING))
+    return open_clinic(write_clinic(tmp_path_factory.mktemp("clinic") / "project"))
 
 
 def spread(n_rows: int, *, seed: int = 5) -> list[str]:

@@ -35,15 +35,20 @@ class Traffic:
         Every so many rows one is sent that a `raising` graph fails on; 0: none.
     labelled
         Whether each prediction's outcome is sent too.
+    pause_s
+        How long a sender rests after each row.
     """
 
-    def __init__(self, address: str, *, n_senders: int = 4, fatal_every: int = 0, labelled: bool = False) -> None:
+    def __init__(
+        self, address: str, *, n_senders: int = 4, fatal_every: int = 0, labelled: bool = False, pause_s: float = 0
+    ) -> None:
         self.statuses: Counter[int] = Counter()
         self.lost: list[str] = []
         self.last_release = ""
         self._address = address
         self._fatal_every = fatal_every
         self._labelled = labelled
+        self._pause_s = pause_s
         self._numbers = itertools.count()
         self._patients = draw_patients(20_000, seed=7)
         self._stop = threading.Event()
@@ -68,6 +73,7 @@ class Traffic:
                     self._send(client, next(self._numbers))
                 except httpx.HTTPError as error:
                     self.lost.append(repr(error))
+                self._stop.wait(self._pause_s)
 
     def _send(self, client: httpx.Client, number: int) -> None:
         rows, outcomes = self._patients
