@@ -23,6 +23,7 @@ from homeostat.simulation.cohort import (
     draw_aged,
     draw_ordinary,
     fit_cohort,
+    outcome_probability,
     synthetic_table,
 )
 from homeostat.simulation.history import Names, read_history
@@ -46,12 +47,11 @@ class Clinic:
     cohort: Cohort
 
 
-def write_clinic(folder: Path, *, extra: str = "", season: Rises | None = None) -> Path:
+def write_clinic(folder: Path, *, extra: str = "") -> Path:
     """Write the project that `homeostat init` would write for a table like Pima's, with a short training."""
     columns, labels = synthetic_table(REGISTER_ROWS, seed=0)
     folder.mkdir(parents=True, exist_ok=True)
-    table = raise_features(dict(columns), season) if season else columns
-    pl.DataFrame({**table, TARGET: labels}).write_csv(folder / "patients.csv")
+    pl.DataFrame({**columns, TARGET: labels}).write_csv(folder / "patients.csv")
     guesses, target, reason = guess_schema(folder / "patients.csv", TARGET)
     settings = render_settings("clinic", "patients.csv", guesses, target, reason)
     write_project(folder / "homeostat.toml", settings + SHORT + extra)
@@ -92,15 +92,15 @@ def raise_features(columns: Table, rises: Rises) -> Table:
     return raised
 
 
+def follow_features(clinic: Clinic, columns: Table, *, seed: int = 11) -> Labels:
+    """Return outcomes that follow these features as those of the table did."""
+    probability = outcome_probability(clinic.cohort, columns)
+    return np.asarray(np.random.default_rng(seed).random(len(probability)) < probability, dtype=np.int8)
+
+
 def since(row: int, n_rows: int, by_sd: float) -> Floats:
     """Return a rise that begins at a row and stays."""
     return np.where(np.arange(n_rows) >= row, by_sd, 0.0)
-
-
-def yearly(n_rows: int, height_sd: float) -> Floats:
-    """Return the rise and fall of a season, of which a register sees one round."""
-    rise: Floats = height_sd * np.sin(2 * np.pi * np.arange(n_rows) / REGISTER_ROWS)
-    return rise
 
 
 def live(
