@@ -150,3 +150,10 @@ def test_a_state_of_another_version_is_told() -> None:
 
     with pytest.raises(StateError, match=f"version {VERSION + 1}"):
         succession_from_bytes(content.replace(bytes([VERSION]), bytes([VERSION + 1]), 1))
+
+
+def test_a_bad_stretch_after_a_long_good_time_undoes_nothing() -> None:
+    state = replace(Succession(), n_rows=400, error=47.6, error_before=49.2, peak=31.3, sources={"clinic": 400})
+
+    assert judge_outcomes_since(state, alpha=ALPHA) is None
+    assert judge_outcomes_since(replace(state, error=50.0), alpha=ALPHA) is not None

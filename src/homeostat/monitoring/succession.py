@@ -115,9 +115,12 @@ def advance_succession(
 
 
 def judge_outcomes_since(succession: Succession, *, alpha: float) -> Breach | None:
-    """Return a breach if the release has shown to be worse than its predecessor."""
+    """Return a breach if the release has shown to be worse than its predecessor, and is so over all rows as well.
+
+    The bets may begin at any row: where neighbours in time are alike, a bad week after good months would win them.
+    """
     needed = 1 / alpha
-    if succession.peak < needed:
+    if succession.peak < needed or succession.error <= succession.error_before:
         return None
     n_rows, n_sources = succession.n_rows, len(succession.sources)
     error, before = succession.error / n_rows, succession.error_before / n_rows

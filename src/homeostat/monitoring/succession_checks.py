@@ -35,6 +35,8 @@ from homeostat.store.tables import labels, predictions
 from homeostat.training.scoring import Graph
 
 STATE = "succession"
+# Most that one of several senders counts: nobody who can undo a release alone need be let in for training's sake.
+MOST_SHARE = 0.5
 # Whatever a release can raise while it is opened or asked, on a disk that fails or after somebody has changed it.
 UNUSABLE = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)
 # The predecessor answers so many rows again, or up to twice as many, where answers look wrong.
@@ -82,7 +84,7 @@ def judge_succession(
             before = restore_succession(connection, epoch=promotion.epoch)
         try:
             graph = graph or Graph(predecessor.graph, predecessor.schema)
-            after = advance_over(before, outcomes, graph, predecessor.schema, most=settings.retraining.max_source_share)
+            after = advance_over(before, outcomes, graph, predecessor.schema, most=min(MOST_SHARE, settings.retraining.max_source_share))
         except GRAPH_ERRORS:
             # A predecessor that cannot answer these rows says nothing of them: the comparison goes on after them.
             after = before
