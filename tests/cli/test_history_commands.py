@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from homeostat.cli.history import parse_moment
-from homeostat.deployment.registry import list_promotions, restore
+from homeostat.deployment.registry import list_promotions
+from homeostat.deployment.restoring import restore
 from homeostat.errors import InputError
 from homeostat.project import open_project
 from tests.cli.commands import homeostat

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeostat.deployment.registry import (
-    is_barred,
-    last_good,
-    list_promotions,
-    promote,
-    register_release,
-    require_production,
-    restore,
-)
+from homeostat.deployment.registry import list_promotions, promote, register_release, require_production
+from homeostat.deployment.restoring import is_barred, last_good, restore
 from homeostat.errors import LeaseHeld, PromotionConflict, StateError
 from homeostat.records import Criterion, GateResult, Promotion
 from homeostat.store.database import Database

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, insert, select, update
 
 from homeostat.deployment.history import find_disagreements, find_move, read_moves, who_was_live
-from homeostat.deployment.registry import list_promotions, promote, register_release, restore
+from homeostat.deployment.registry import list_promotions, promote, register_release
+from homeostat.deployment.restoring import restore
 from homeostat.errors import ArtifactCorrupt
 from homeostat.records import Criterion, GateResult, Promotion
 from homeostat.store.database import Database

@@ -14,7 +14,8 @@ import pytest
 
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import HELD_OUT, find_release, open_release, recall_release
-from homeostat.deployment.registry import require_production, restore
+from homeostat.deployment.registry import require_production
+from homeostat.deployment.restoring import restore
 from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.bake import judge_output
 from homeostat.monitoring.latencies import N_BUCKETS, bucket_of

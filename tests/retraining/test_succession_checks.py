@@ -10,7 +10,8 @@ from sqlalchemy import insert, update
 
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, recall_release
-from homeostat.deployment.registry import last_good, require_production, restore
+from homeostat.deployment.registry import require_production
+from homeostat.deployment.restoring import last_good, restore
 from homeostat.errors import LeaseHeld
 from homeostat.monitoring.outcomes import judge_outcomes
 from homeostat.monitoring.succession import Succession, succession_to_bytes

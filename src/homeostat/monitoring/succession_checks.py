@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, recall_release
-from homeostat.deployment.registry import is_barred
+from homeostat.deployment.restoring import is_barred
 from homeostat.deployment.serving import GRAPH_ERRORS
 from homeostat.errors import ArtifactError, ReleaseMissing, StateError
 from homeostat.monitoring.bake import LEAST_SCORED
@@ -84,7 +84,9 @@ def judge_succession(
             before = restore_succession(connection, epoch=promotion.epoch)
         try:
             graph = graph or Graph(predecessor.graph, predecessor.schema)
-            after = advance_over(before, outcomes, graph, predecessor.schema, most=min(MOST_SHARE, settings.retraining.max_source_share))
+            after = advance_over(
+                before, outcomes, graph, predecessor.schema, most=min(MOST_SHARE, settings.retraining.max_source_share)
+            )
         except GRAPH_ERRORS:
             # A predecessor that cannot answer these rows says nothing of them: the comparison goes on after them.
             after = before

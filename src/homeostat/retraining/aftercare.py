@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import Connection, Select, exists, func, select
 
-from homeostat.deployment.registry import current_promotion, last_good
+from homeostat.deployment.registry import current_promotion
+from homeostat.deployment.restoring import last_good
 from homeostat.errors import HomeostatError
 from homeostat.monitoring.alerts import list_alerts, raise_alert
 from homeostat.monitoring.bake import (

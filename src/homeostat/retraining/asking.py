@@ -10,13 +10,8 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from homeostat.deployment.registry import (
-    RegisteredRelease,
-    current_promotion,
-    last_good,
-    require_production,
-    resolve_release,
-)
+from homeostat.deployment.registry import RegisteredRelease, current_promotion, require_production, resolve_release
+from homeostat.deployment.restoring import last_good
 from homeostat.errors import StateError
 from homeostat.records import Json
 from homeostat.retraining.cycles import Cycle, find_open_cycle, held_cycles

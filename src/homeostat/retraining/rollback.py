@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
-from homeostat.deployment.registry import bar, current_promotion, last_good, require_production, restore
+from homeostat.deployment.registry import current_promotion, require_production
+from homeostat.deployment.restoring import bar, last_good, restore
 from homeostat.deployment.serving import GRAPH_ERRORS
 from homeostat.errors import ArtifactError, HomeostatError, ReleaseMissing, StateError
 from homeostat.monitoring.production import count_labels_ever
