@@ -47,11 +47,11 @@ class Clinic:
     cohort: Cohort
 
 
-def write_clinic(folder: Path, *, extra: str = "") -> Path:
+def write_clinic(folder: Path, *, extra: str = "", n_years: int = 1, rises: Rises | None = None) -> Path:
     """Write the project that `homeostat init` would write for a table like Pima's, with a short training."""
-    columns, labels = synthetic_table(REGISTER_ROWS, seed=0)
+    columns, labels = synthetic_table(n_years * REGISTER_ROWS, seed=0)
     folder.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame({**columns, TARGET: labels}).write_csv(folder / "patients.csv")
+    pl.DataFrame({**raise_features(dict(columns), rises or {}), TARGET: labels}).write_csv(folder / "patients.csv")
     guesses, target, reason = guess_schema(folder / "patients.csv", TARGET)
     settings = render_settings("clinic", "patients.csv", guesses, target, reason)
     write_project(folder / "homeostat.toml", settings + SHORT + extra)
@@ -101,6 +101,12 @@ def follow_features(clinic: Clinic, columns: Table, *, seed: int = 11) -> Labels
 def since(row: int, n_rows: int, by_sd: float) -> Floats:
     """Return a rise that begins at a row and stays."""
     return np.where(np.arange(n_rows) >= row, by_sd, 0.0)
+
+
+def yearly(n_rows: int, height_sd: float) -> Floats:
+    """Return the rise and fall of a season whose year has `REGISTER_ROWS` rows."""
+    rise: Floats = height_sd * np.sin(2 * np.pi * np.arange(n_rows) / REGISTER_ROWS)
+    return rise
 
 
 def live(

@@ -21,6 +21,7 @@ from tests.simulation.clinic_stream import (
     since,
     told,
     write_clinic,
+    yearly,
 )
 
 ACTED = ("retrain_decided", "promoted", "rolled_back")
@@ -95,6 +96,19 @@ def test_a_change_of_unit_is_named_and_retrains_nothing(clinic: Clinic, tmp_path
     named = [line for line in told(found, "alert") if "mmHg and kPa" in line["sentence"]]
     assert [line["subject"] for line in named] == ["BloodPressure range"]
     assert SINCE < named[0]["row"] <= SINCE + 100
+    assert told(found, *ACTED) == []
+
+
+def test_a_season_that_the_table_has_seen_for_years_retrains_nothing(tmp_path: Path) -> None:
+    settings = '\n[monitoring]\nseasons = "baseline"\n'
+    table = dict.fromkeys(MOVED, yearly(4 * 768, 0.8))
+    clinic = open_clinic(write_clinic(tmp_path / "project", extra=settings, n_years=4, rises=table))
+    columns, outcomes = ordinary(clinic, 1_536)
+    moved = raise_features(columns, dict.fromkeys(MOVED, yearly(1_536, 0.8)))
+
+    found = live(clinic, tmp_path / "run", moved, outcomes)
+
+    assert max(line["score"] for line in told(found, "drift_checked")) > 0.3
     assert told(found, *ACTED) == []
 
 
