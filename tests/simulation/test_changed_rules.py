@@ -119,4 +119,4 @@ def test_one_sender_who_turns_outcomes_round_never_gets_a_champion_that_fits_the
     known, answered, without = late(found, honest)
     assert len(told(found, "retrain_decided")) > 1
     assert auc(known, answered) > auc(known, without) - MARGIN
-    assert [line["subject"] for line in told(found, "alert") if line["kind"] == "source"] == ["liar"]
+    assert {line["subject"] for line in told(found, "alert") if line["kind"] == "source"} == {"liar"}
