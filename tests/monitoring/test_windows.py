@@ -32,6 +32,7 @@ from homeostat.training.preprocessing import fit_preprocessor
 from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import build_profile, count_rows
 from homeostat.validation.schema import freeze_schema
+from tests.faulty_graphs import FATAL, raising
 from tests.production_log import NOW, answer, lease_lost, own_lease
 
 TARGET = Target("outcome", 0, 1)
@@ -188,6 +189,18 @@ def test_a_window_that_an_edited_schema_empties_does_not_stop_the_watch(database
 
     assert (emptied.n_current, emptied.fired, emptied.features) == (0, False, ())
     assert (full.n_current, full.fired) == (50, True)
+
+
+def test_a_row_on_which_the_graph_fails_does_not_stop_the_watch(database: Database) -> None:
+    sound = release_of()
+    answer(database, [{**row, "x": FATAL if place == 7 else row["x"]} for place, row in enumerate(draw(50, shift=2.0))])
+
+    (report,) = look(database, release=replace(sound, graph=raising(sound.graph)))
+
+    (check,) = checks(database)
+    assert (report.n_current, report.fired) == (50, True)
+    assert check["estimated"]["n_rows"] == 49
+    assert np.isfinite([check["explanation"]["now"], check["explanation"]["then"]]).all()
 
 
 def states(database: Database) -> list[tuple[int, bytes]]:

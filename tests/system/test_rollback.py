@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from homeostat.cli.loop import rest
 from homeostat.deployment.registry import list_promotions
 from homeostat.loop import tick
 from homeostat.monitoring.latencies import N_BUCKETS
@@ -174,6 +175,21 @@ def test_a_loop_killed_while_it_goes_back_goes_back_once_when_it_is_turned_again
             assert [line.release for line in list_promotions(connection)] == [sound, bad.release, sound]
             assert [event.payload["alarm"] for event in read_events(connection, kind="rolled_back")] == ["errors"]
             assert find_break(connection) is None
+
+
+def test_a_loop_that_rests_after_an_error_rests_no_longer_than_until_production_must_go_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    with open_project(write_project(tmp_path / "project")) as project:
+        bad = promote_digest(project, pack_faulty(project.blobs, put_in_production(project).release, unchanged))
+        report_failures(project, epoch=bad.epoch)
+        began = time.monotonic()
+
+        rest(project, 600)
+
+        assert time.monotonic() - began < 600
 
 
 def acts(project: Project, process: subprocess.Popen[bytes]) -> bool:

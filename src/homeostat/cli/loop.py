@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from homeostat.loop import advance, give_back, tick
 from homeostat.notifications.delivery import notifying
 from homeostat.project import Project, open_project
 from homeostat.records import Json
+from homeostat.retraining.rollback import find_urgent
 
 IDLE_S = 1.0
 AFTER_ERROR_S = 10.0
@@ -83,11 +84,11 @@ def advance_for_ever(project: Project, keep_going: Callable[[], bool]) -> None:
                 done = advance(project, now=datetime.now(UTC))
             except HomeostatError as error:
                 click.echo(f"{datetime.now(UTC):%H:%M:%S} {error.code}: {error}", err=True)
-                time.sleep(AFTER_ERROR_S)
+                rest(project, AFTER_ERROR_S)
                 continue
             except Exception:  # noqa: BLE001  the edge of the process: whatever one step met, the loop goes on
                 click.echo(f"{datetime.now(UTC):%H:%M:%S} unexpected:\n{traceback.format_exc()}", err=True)
-                time.sleep(AFTER_ERROR_S)
+                rest(project, AFTER_ERROR_S)
                 continue
             if done.sentence != said:
                 click.echo(f"{datetime.now(UTC):%H:%M:%S} {done.sentence}")
@@ -96,6 +97,16 @@ def advance_for_ever(project: Project, keep_going: Callable[[], bool]) -> None:
                 time.sleep(IDLE_S)
     finally:
         give_back(project)
+
+
+def rest(project: Project, seconds: float) -> None:
+    """Sleep after an error, but no longer than until production must go back: that cannot wait for whatever failed."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(IDLE_S)
+        with suppress(Exception):  # the next turn meets it again, and says so
+            if find_urgent(project, now=datetime.now(UTC)) is not None:
+                return
 
 
 def leave(_signal: int, _frame: FrameType | None) -> None:

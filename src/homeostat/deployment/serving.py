@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
@@ -19,23 +18,11 @@ from homeostat.records import Columns, Promotion, Schema
 from homeostat.store.blobs import BlobStore
 from homeostat.store.database import Database
 from homeostat.store.events import append_event
-from homeostat.training.scoring import Graph
+from homeostat.training.scoring import GRAPH_ERRORS, Graph
 from homeostat.validation.decoding import RowDecoder
 
 POLL_S = 0.25
 WARM_UP_ROUNDS = 3
-# Everything that a graph can make ONNX Runtime raise: its exceptions have no common base but Exception.
-GRAPH_ERRORS = (
-    onnx_errors.Fail,
-    onnx_errors.InvalidArgument,
-    onnx_errors.InvalidGraph,
-    onnx_errors.InvalidProtobuf,
-    onnx_errors.NoModel,
-    onnx_errors.NotImplemented,
-    onnx_errors.RuntimeException,
-    KeyError,  # a column that the schema names and the golden rows lack
-    ValueError,  # an output of another shape
-)
 
 
 @dataclass(frozen=True, slots=True)

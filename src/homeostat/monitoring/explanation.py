@@ -48,7 +48,7 @@ def explain_scores(
     Parameters
     ----------
     score
-        The model's answers to rows, shape (n_rows,), such as `Graph(release.graph, schema).score`.
+        The model's answers to rows, shape (n_rows,), such as `Graph(release.graph, schema).score_each`; NaN for none.
     reference
         The baseline profile.
     rows
@@ -175,5 +175,5 @@ def share_out(counts: Counts, n_rows: int) -> Counts:
 
 
 def mean(scores: Scores) -> float:
-    """Return the mean of scores, summed as doubles."""
-    return float(np.mean(scores, dtype=np.float64))
+    """Return the mean of scores, summed as doubles; of rows that have none (NaN) nothing can be said."""
+    return float(np.nanmean(scores, dtype=np.float64))

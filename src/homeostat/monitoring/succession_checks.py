@@ -13,7 +13,6 @@ from sqlalchemy import Connection, select
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, recall_release
 from homeostat.deployment.restoring import is_barred
-from homeostat.deployment.serving import GRAPH_ERRORS
 from homeostat.errors import ArtifactError, ReleaseMissing, StateError
 from homeostat.monitoring.bake import LEAST_SCORED
 from homeostat.monitoring.outcome_checks import last_judged
@@ -32,7 +31,7 @@ from homeostat.settings import Settings
 from homeostat.store.database import Database
 from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import labels, predictions
-from homeostat.training.scoring import Graph
+from homeostat.training.scoring import GRAPH_ERRORS, Graph
 
 STATE = "succession"
 # Most that one of several senders counts: nobody who can undo a release alone need be let in for training's sake.

@@ -83,7 +83,7 @@ def judge_window(
         boundary=settings.boundary,
         correction=settings.correction,
     )
-    scores = graph.score(columns).astype(np.float64)
+    scores = graph.score_each(columns).astype(np.float64)
     streams: Mapping[str, Floats] = {**number_columns(columns, release.schema), SCORES: scores}
     watched = {name: streams[name] for name in evidence.streams}
     evidence = advance_evidence(evidence, watched, first_seq=first_seq, seed=seed_of(release))
@@ -92,9 +92,9 @@ def judge_window(
     document = to_document(report, evidence, guarded)
     document["scores"] = compare_scores(release.held_out, scores, settings)
     document["estimated"] = estimate_performance(scores, seed=first_seq)
-    if report.fired or guarded.fired:
+    if (report.fired or guarded.fired) and np.isfinite(scores).any():
         document["explanation"] = explain_scores(
-            graph.score,
+            graph.score_each,
             release.profile,
             columns,
             release.schema,

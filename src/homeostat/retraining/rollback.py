@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.registry import current_promotion, require_production
 from homeostat.deployment.restoring import bar, last_good, restore
-from homeostat.deployment.serving import GRAPH_ERRORS
 from homeostat.errors import ArtifactError, HomeostatError, ReleaseMissing, StateError
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.project import Project
@@ -21,7 +20,7 @@ from homeostat.retraining.cycles import ROLLBACK, newest_cycles, open_cycle
 from homeostat.retraining.requests import Request, answer_request, next_request
 from homeostat.retraining.turn import Done, Turn
 from homeostat.store.leases import require_lease
-from homeostat.training.scoring import Graph
+from homeostat.training.scoring import GRAPH_ERRORS, Graph
 
 FIRST_STEP = "restore"
 UNSOUND = (ArtifactError, ReleaseMissing, OSError, *GRAPH_ERRORS)

@@ -6,13 +6,27 @@ Not here: making the graph (`training.graph`). A serving process imports this fi
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
+from homeostat.data.columns import take_rows
 from homeostat.records import Columns, Schema
 
 # The graph's inputs and output.
 NUMERIC, CATEGORICAL, PROBABILITY = "numeric", "categorical", "probability"
 # What stands for a missing category inside the graph: an empty text is never a category (validation.checks).
 NO_TEXT = ""
+# Everything that a graph can make ONNX Runtime raise: its exceptions have no common base but Exception.
+GRAPH_ERRORS = (
+    onnx_errors.Fail,
+    onnx_errors.InvalidArgument,
+    onnx_errors.InvalidGraph,
+    onnx_errors.InvalidProtobuf,
+    onnx_errors.NoModel,
+    onnx_errors.NotImplemented,
+    onnx_errors.RuntimeException,
+    KeyError,  # a column that the schema names and the golden rows lack
+    ValueError,  # an output of another shape
+)
 # The probability from which on a row is called positive, in every answer and every metric.
 POSITIVE_FROM = 0.5
 
@@ -70,3 +84,14 @@ class Graph:
         (scores,) = self._session.run([PROBABILITY], inputs)
         found: NDArray[np.float32] = scores.reshape(-1)
         return found
+
+    def score_each(self, columns: Columns) -> NDArray[np.float32]:
+        """Return the same, NaN for a row on which the graph fails: of live rows one may be such, the others count."""
+        n_rows = len(next(iter(columns.values())))
+        try:
+            return self.score(columns)
+        except GRAPH_ERRORS:
+            if n_rows == 1:
+                return np.full(1, np.nan, dtype=np.float32)
+        places = np.array_split(np.arange(n_rows), 2)
+        return np.concatenate([self.score_each(take_rows(columns, part)) for part in places])
