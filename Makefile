@@ -74,7 +74,7 @@ container-test: $(READY)
 COMPILE := uv pip compile --universal --generate-hashes --no-header --python-version 3.11
 COMPILE_IMAGE := $(COMPILE) --no-annotate --constraints requirements.lock
 lock:
-	$(COMPILE) --extra train --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra train --extra mlflow-ui --group dev pyproject.toml -o requirements.lock
 	$(COMPILE_IMAGE) pyproject.toml -o deploy/container/requirements-serve.lock
 	$(COMPILE_IMAGE) --extra train pyproject.toml -o deploy/container/requirements-full.lock
 	echo hatchling | $(COMPILE_IMAGE) - -o deploy/container/requirements-build.lock

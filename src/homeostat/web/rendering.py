@@ -1,0 +1,72 @@
+"""How pages are made: templates that escape whatever they are given, one style sheet, one form for the usual figures.
+
+Not here: what a page says. A page is served with the style sheet beside it, or stands alone with the sheet inside.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from homeostat.monitoring.verdicts import short
+
+STYLE = "homeostat.css"
+# What may be fetched, and as what.
+STATIC: Mapping[str, str] = MappingProxyType({STYLE: "text/css; charset=utf-8"})
+# The pages that every page leads to, in the order of the story.
+PLACES: Mapping[str, str] = MappingProxyType(
+    {"/": "Loop", "/releases": "Releases", "/drift": "Drift", "/events": "Events"}
+)
+
+
+def render_page(template: str, *, project: str, place: str = "/", **content: object) -> str:
+    """Return a page of the service; `place` is the entry of `PLACES` that it belongs to."""
+    shared = {"project": project, "places": PLACES, "place": place, "style": None}
+    return environment().get_template(template).render(**shared, **content)
+
+
+def render_document(template: str, *, project: str, **content: object) -> str:
+    """Return a page as one file that needs nothing else and leads nowhere."""
+    style = Markup(read_static(STYLE).decode())  # noqa: S704  our own file
+    shared = {"project": project, "places": {}, "place": "", "style": style}
+    return environment().get_template(template).render(**shared, **content)
+
+
+def render_part(template: str, **content: object) -> str:
+    """Return a part of a page, such as one that replaces what stands there."""
+    return environment().get_template(template).render(**content)
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates. The names of features, and whatever a person wrote as a reason, are texts of strangers."""
+    made = Environment(
+        loader=PackageLoader("homeostat.web"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters |= {"short": short, "minute": minute, "percent": percent}
+    return made
+
+
+@cache
+def read_static(name: str) -> bytes:
+    """Return a file of `STATIC`."""
+    return (files("homeostat.web") / "static" / name).read_bytes()
+
+
+def minute(moment: datetime | str) -> str:
+    """Return a moment as it is read, in UTC to the minute."""
+    parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{parsed.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def percent(share: float) -> str:
+    """Return a share in 0-1 as a percentage."""
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"  # noqa: PLR2004  two digits either way
