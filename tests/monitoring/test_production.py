@@ -14,6 +14,7 @@ from sqlalchemy import func, insert, select
 from homeostat.data.columns import unstack_rows
 from homeostat.data.sources import Source, as_cells
 from homeostat.errors import LeaseHeld, SourceUnreadable
+from homeostat.monitoring.observed import read_rows
 from homeostat.monitoring.production import (
     STAMP_BLOCK,
     LabelledProduction,
@@ -21,7 +22,6 @@ from homeostat.monitoring.production import (
     count_labels,
     count_labels_ever,
     labelled_since,
-    read_rows,
     stamp_rows,
     watched_range,
 )

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import create_engine, delete, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
-from homeostat.monitoring.production import count_labels_ever, last_stamped, read_rows, stamp_rows
+from homeostat.monitoring.observed import read_rows
+from homeostat.monitoring.production import count_labels_ever, last_stamped, stamp_rows
 from homeostat.monitoring.retention import Periods, clear_expired
 from homeostat.records import Feature, Target
 from homeostat.store.database import Database

@@ -21,7 +21,7 @@ from homeostat.deployment.registry import current_promotion
 from homeostat.errors import InputError
 from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift_checks import latest_drift_check
-from homeostat.monitoring.production import read_rows
+from homeostat.monitoring.observed import read_rows
 from homeostat.monitoring.verdicts import Reading, headline, list_readings, list_verdicts, short
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Profile

@@ -17,7 +17,8 @@ from homeostat.data.snapshots import KIND as SNAPSHOTS
 from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.arrivals import BLOCK, Progress, judge_block
 from homeostat.monitoring.indicators import Accepted, Baseline, Rejected
-from homeostat.monitoring.production import accept_again, last_stamped, watched_range
+from homeostat.monitoring.observed import accept_again
+from homeostat.monitoring.production import last_stamped, watched_range
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.records import Alert, Promotion, Release, Schema
 from homeostat.settings import MonitoringSettings

@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-import msgspec
 import polars as pl
 import sqlalchemy
 from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, true, update
 
-from homeostat.data.columns import stack_rows
 from homeostat.errors import SourceUnreadable
-from homeostat.records import Columns, Json, Row, Schema
+from homeostat.monitoring.observed import accept_again
+from homeostat.records import Json, Schema
 from homeostat.store.database import Database
 from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import labels, predictions, retention
-from homeostat.validation.checks import check_row
 from homeostat.validation.schema import is_label
 
 # Rows stamped in one transaction: the log's writers wait for it, so it is kept short.
@@ -109,26 +107,6 @@ def window_after(connection: Connection, *, epoch: int, done: int | None, n_rows
     first = watched[0] if done is None else done + 1
     last = first + n_rows - 1
     return None if last > watched[1] else (first, last)
-
-
-def read_rows(connection: Connection, schema: Schema, *, first: int, last: int) -> Columns:
-    """Return the accepted rows from one observed number to another, both included.
-
-    Rows that the schema of today no longer accepts, because it was edited since, are left out.
-    """
-    query = select(predictions.c.row).where(predictions.c.observed_seq.between(first, last))
-    rows = [accept_again(row, schema) for row in connection.scalars(query.order_by(predictions.c.observed_seq))]
-    return stack_rows([row for row in rows if row is not None], schema)
-
-
-def accept_again(content: bytes, schema: Schema) -> Row | None:
-    """Return a stored row as the schema of today has it, None if that no longer accepts it.
-
-    A feature that was added since is missing, one that was removed since is left out.
-    """
-    sent = msgspec.json.decode(content)
-    checked = check_row({f.name: sent.get(f.name) for f in schema.features}, schema)
-    return None if checked.violations else checked.row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from homeostat.deployment.artifacts import find_release, recall_release
 from homeostat.deployment.restoring import is_barred
 from homeostat.errors import ArtifactError, ReleaseMissing, StateError
 from homeostat.monitoring.bake import LEAST_SCORED
+from homeostat.monitoring.observed import accept_again
 from homeostat.monitoring.outcome_checks import last_judged
 from homeostat.monitoring.outcomes import to_class
-from homeostat.monitoring.production import WINDOWS_PER_CALL, accept_again, watched_range
+from homeostat.monitoring.production import WINDOWS_PER_CALL, watched_range
 from homeostat.monitoring.succession import (
     Succession,
     advance_succession,

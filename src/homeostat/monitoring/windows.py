@@ -14,7 +14,8 @@ from homeostat.monitoring.alerts import raise_alert
 from homeostat.monitoring.drift_checks import append_check, last_checked
 from homeostat.monitoring.evidence import Evidence
 from homeostat.monitoring.evidence_bytes import evidence_from_bytes, evidence_to_bytes
-from homeostat.monitoring.production import WINDOWS_PER_CALL, read_rows, window_after
+from homeostat.monitoring.observed import read_rows
+from homeostat.monitoring.production import WINDOWS_PER_CALL, window_after
 from homeostat.monitoring.watch_states import find_state, store_state
 from homeostat.monitoring.window_reports import Judged, begin_watch, judge_window, name_alerts
 from homeostat.records import Columns, DriftReport, Promotion, Release

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from homeostat.data.columns import stack_rows, texts
 from homeostat.data.snapshots import PRODUCTION, choose_side, join_labelled, take_labelled
-from homeostat.monitoring.production import accept_again
+from homeostat.monitoring.observed import accept_again
 from homeostat.project import Project
 from homeostat.records import LabelledRows, Schema
 from homeostat.store.tables import labels, predictions

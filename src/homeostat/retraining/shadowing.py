@@ -10,7 +10,7 @@ import numpy as np
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.shadow import judge_shadow
-from homeostat.monitoring.production import accept_again
+from homeostat.monitoring.observed import accept_again
 from homeostat.project import Project
 from homeostat.records import Columns, Floats, GateResult, Release
 from homeostat.retraining.cases import Shadow, read_answered

@@ -25,13 +25,8 @@ from homeostat.data.snapshots import (
 from homeostat.data.sources import Source, as_cells, open_source, text_cells
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.errors import DataInsufficient, TargetInvalid
-from homeostat.monitoring.production import (
-    LabelledProduction,
-    Quarantine,
-    count_labels_ever,
-    read_rows,
-    watched_range,
-)
+from homeostat.monitoring.observed import read_rows
+from homeostat.monitoring.production import LabelledProduction, Quarantine, count_labels_ever, watched_range
 from homeostat.project import Project
 from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
 from homeostat.retraining.selection import select_labels
