@@ -15,12 +15,12 @@ from starlette.routing import BaseRoute, Route
 from homeostat.project import Project
 from homeostat.store.events import read_events
 from homeostat.store.keys import SCOPES, create_key, revoke_key
-from homeostat.web.access import OPEN, PARAMETER, ROUTES
+from homeostat.web.access import OPEN, PARAMETER, PROBES, ROUTES
 from homeostat.web.app import create_app, find_endpoints
 
 Row = dict[str, Any]
 MakeKey = Callable[..., str]
-OPEN_ROUTES = {"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+OPEN_ROUTES = PROBES | {"/login", "/static/{name}"}
 CLOSED_ROUTES = sorted(ROUTES.keys() - OPEN_ROUTES)
 # What may not be taken for a route that the table holds: the router knows none of these.
 DISGUISES = [
@@ -98,7 +98,7 @@ def test_every_route_of_the_application_has_a_line_in_the_table(project: Project
     assert missing == set(), "add a line for each of these to ROUTES in web/access.py: nobody can use it without"
 
 
-def test_open_without_a_key_are_exactly_the_probes() -> None:
+def test_open_without_a_key_are_exactly_the_probes_the_login_and_the_files_of_pages() -> None:
     assert {route for route, openers in ROUTES.items() if openers is OPEN} == OPEN_ROUTES
     assert set().union(*ROUTES.values()) <= set(SCOPES)
 
@@ -164,7 +164,7 @@ def test_an_encoded_letter_is_the_letter_for_the_table_as_for_the_router(
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/v1/retire", "/nothing", "/v2/models", "/v2/models/a/infer/b", "/static/x.js"]
+    "path", ["/v1", "/v1/retire", "/nothing", "/v2/models", "/v2/models/a/infer/b", "/static", "/static/x/y.js"]
 )
 def test_an_unknown_path_is_401_for_strangers_and_404_for_any_key(
     tokens: dict[str, str], client: httpx.Client, path: str
@@ -341,3 +341,29 @@ def test_without_keys_no_page_of_another_site_may_send_anything(client: httpx.Cl
     assert (foreign.status_code, foreign.json()["code"]) == (403, "access-refused")
     assert client.post("/v1/predict", json=row, headers={"Origin": own}).status_code == 200
     assert client.post("/v1/predict", json=row, headers={"Origin": "null"}).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "127.8.9.10", "[::1]", "[::1]:8000"])
+def test_without_keys_every_name_of_this_machine_is_answered(client: httpx.Client, host: str) -> None:
+    assert client.get("/v1/status", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["elsewhere.example", "elsewhere.example:8000", "localhost.elsewhere.example", "192.168.0.7", "[::2]", ""]
+)
+def test_without_keys_a_name_that_was_made_to_lead_here_opens_nothing(
+    client: httpx.Client, host: str, row: Row
+) -> None:
+    sent = {"Host": host, "Origin": f"http://{host}"}
+
+    answers = [client.get("/v1/status", headers=sent), client.post("/v1/predict", json=row, headers=sent)]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "access-refused")] * 2
+    assert client.get("/livez", headers=sent).status_code == 200
+
+
+@pytest.mark.usefixtures("tokens")
+def test_behind_keys_any_name_may_lead_here(client: httpx.Client, tokens: dict[str, str]) -> None:
+    named = {**bearer(tokens["read"]), "Host": "models.example"}
+
+    assert client.get("/v1/status", headers=named).status_code == 200

@@ -20,10 +20,12 @@ from homeostat.store.keys import create_key, revoke_key
 from homeostat.web.access import OPEN, ROUTES, RequireKey
 from homeostat.web.keyring import Keyring
 from homeostat.web.senders import ANYBODY, SENDER, Quota, Sender
+from homeostat.web.sessions import Sessions
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW_S = NOW.timestamp()
 METRICS = Metrics()
+COOKIE = "homeostat-x"
 Headers = list[tuple[bytes, bytes]]
 MakeKey = Callable[..., bytes]
 one_keyring = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -74,7 +76,8 @@ def ask(keyring: Keyring, headers: Headers, *, path: str = "/v1/status", kind: s
         sent.append(dict(message))
 
     scope = {"type": kind, "method": "GET", "path": path, "query_string": b"", "headers": headers}
-    asyncio.run(RequireKey(application, keyring=keyring, metrics=METRICS)(scope, receive, send))
+    guarded = RequireKey(application, keyring=keyring, sessions=Sessions(keyring), cookie=COOKIE, metrics=METRICS)
+    asyncio.run(guarded(scope, receive, send))
     return sent
 
 
@@ -85,6 +88,7 @@ def revoke(database: Database, token: bytes) -> None:
 
 names = st.sampled_from([b"authorization", b"x-api-key", b"cookie"]) | st.binary(max_size=10)
 values = st.binary(max_size=80) | st.binary(max_size=70).map(lambda tail: b"Bearer hs_" + tail)
+values |= st.binary(max_size=50).map(lambda tail: COOKIE.encode() + b"=" + tail)
 closed = st.sampled_from([route for route, openers in ROUTES.items() if openers is not OPEN])
 
 

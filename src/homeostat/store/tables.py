@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text, types
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -152,6 +152,15 @@ keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+)
+
+# Browsers that have logged in with a key. `hash` is the SHA-256 of the token in their cookie.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("key", String(16), nullable=False),
+    Column("expires_at", Instant, nullable=False),
 )
 
 # `fired` adds up which rules fired: 1 the book's, 2 the guarded one.

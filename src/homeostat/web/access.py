@@ -4,20 +4,29 @@ Not here: which keys are valid (`web.keyring`), or what a route answers. The tab
 same decoded path: a path that is not spelled as it is here, letter by letter, never reaches the application.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import quote
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from homeostat.errors import KeyInvalid, ScopeMissing
 from homeostat.monitoring.metrics import Metrics
-from homeostat.web.keyring import Keyring, KnownKey
-from homeostat.web.problems import Problem, problem_of, send_problem
+from homeostat.web.keyring import Keyring, KnownKey, no_valid_key
+from homeostat.web.listening import is_loopback
+from homeostat.web.page_responses import CSRF, KNOWN, PAGE, wants_page
+from homeostat.web.problems import NO_DATABASE, Problem, problem_of, send_bytes, send_problem
 from homeostat.web.senders import ANYBODY, SENDER, Sender
+from homeostat.web.sessions import Sessions, csrf_of, read_cookie
 
 # The scopes of which one opens a route; admin includes all. OPEN needs no key at all.
 OPEN: frozenset[str] = frozenset()
@@ -50,9 +59,11 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/v1/schema": READ,
         "/metrics": READ,
         "/docs": READ,
-        "/docs/oauth2-redirect": READ,
         "/openapi.json": READ,
         "/": READ,
+        "/login": OPEN,
+        "/logout": READ,
+        "/static/{name}": OPEN,
         "/invocations": PREDICT,
         "/health": READ_OR_PREDICT,
         "/version": READ_OR_PREDICT,
@@ -65,6 +76,10 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/v2/models/{name}/versions/{version}/ready": READ_OR_PREDICT,
     }
 )
+# Answered whatever happens: who asks wants to know just that.
+PROBES = frozenset({"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
+# What the forms of our pages are sent to, with the token of their session, which each of these looks at.
+FORMS = frozenset({"/login", "/logout"})
 # Methods that change nothing.
 LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Without keys, whoever is on this machine may send: but not every page that is open in a browser here.
@@ -75,6 +90,22 @@ FOREIGN_PAGE = Problem(
     "a request of a program, or of a page of this service",
     "make a key with `homeostat keys create`, and send it",
 )
+# A page elsewhere may have its own name resolve to this machine, and then be of the same site as whatever answers here.
+# https://owasp.org/www-community/attacks/DNS_Rebinding
+STRANGE_HOST = Problem(
+    HTTPStatus.FORBIDDEN,
+    "access-refused",
+    "the Host of the request is no name of this machine",
+    "127.0.0.1, [::1] or localhost: without keys, the service answers this machine only",
+    "send the request to one of these, or make a key with `homeostat keys create`, and send it",
+)
+COOKIE_ALONE = Problem(
+    HTTPStatus.FORBIDDEN,
+    "access-refused",
+    "a session of a browser changes nothing here",
+    "the forms of the pages of this service, or a key in a header",
+    "send the key as Authorization: Bearer TOKEN",
+)
 # Open, but who may not read is told yes or no, and not why.
 READINESS = "/readyz"
 PARAMETER = re.compile(r"\{\w+\}")
@@ -82,12 +113,23 @@ PATTERNS = tuple((re.compile(PARAMETER.sub("[^/]+", path)), path) for path in RO
 POLICY_VIOLATION = 1008  # https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
 
 
-class RequireKey:
-    """ASGI middleware around every route: it admits a request, and says who sent it, or refuses it."""
+class Cookie(NamedTuple):
+    """The token of a session, which has to be looked up."""
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring, metrics: Metrics) -> None:
+    token: str
+
+
+class RequireKey:
+    """ASGI middleware around every route: it admits a request, and says who sent it, or refuses it.
+
+    `cookie` is the name of the cookie of a session, which stands for its key where no header brings one.
+    """
+
+    def __init__(self, app: ASGIApp, *, keyring: Keyring, sessions: Sessions, cookie: str, metrics: Metrics) -> None:
         self._app = app
         self._keyring = keyring
+        self._sessions = sessions
+        self._cookie = cookie
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,19 +137,24 @@ class RequireKey:
         if scope["type"] == "http":
             route = find_route(scope["path"])
             admitted = self._admit(scope, route)
+            if isinstance(admitted, Cookie):
+                admitted = await self._admit_session(scope, route, admitted)
             if isinstance(admitted, Sender):
                 scope[SENDER] = admitted
                 await self._app(scope, receive, send)
                 return
             scope["homeostat.route"] = route
             self._metrics.errors.labels(admitted.code).inc()
-            await send_problem(send, admitted, scope["path"])
+            if admitted.status == HTTPStatus.UNAUTHORIZED and scope["method"] == "GET" and wants_page(scope["headers"]):
+                await send_bytes(send, HTTPStatus.SEE_OTHER, {**PAGE, "location": login_for(scope)}, b"")
+            else:
+                await send_problem(send, admitted, scope)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope, route: str | None) -> Sender | Problem:
+    def _admit(self, scope: Scope, route: str | None) -> Sender | Problem | Cookie:
         if not self._keyring.asked:
             return admit_anybody(scope, route)
         openers = None if route is None else ROUTES[route]
@@ -115,15 +162,30 @@ class RequireKey:
             if route == READINESS and scope["query_string"] and not self._may_read(scope):
                 scope["query_string"] = b""
             return ANYBODY
+        token = read_token(scope["headers"])
+        if not token and (cookie := read_cookie(scope["headers"], self._cookie)):
+            return Cookie(cookie)
         try:
-            known = self._keyring.find(read_token(scope["headers"]), time.time())
+            known = self._keyring.find(token, time.time())
         except KeyInvalid as error:
-            return replace(problem_of(error), headers={"WWW-Authenticate": "Bearer"})
-        if openers is None:
-            return missing_route(scope["path"])
-        if openers.isdisjoint(known.grants):
-            return problem_of(scope_missing(known, scope["path"], openers))
-        return known.sender
+            return challenge(error)
+        return admit_known(scope, route, known)
+
+    async def _admit_session(self, scope: Scope, route: str | None, cookie: Cookie) -> Sender | Problem:
+        if scope["method"] not in LOOKING and route not in FORMS:
+            return COOKIE_ALONE
+        try:
+            known = await asyncio.to_thread(self._sessions.find, cookie.token, now=datetime.now(UTC))
+        except KeyInvalid as error:
+            return challenge(error)
+        except SQLAlchemyError:
+            return NO_DATABASE
+        if known is None:
+            return challenge(no_valid_key())
+        if scope["method"] not in LOOKING and comes_from_elsewhere(scope["headers"]):
+            return FOREIGN_PAGE
+        scope[CSRF] = csrf_of(cookie.token)
+        return admit_known(scope, route, known)
 
     def _may_read(self, scope: Scope) -> bool:
         try:
@@ -132,11 +194,46 @@ class RequireKey:
             return False
 
 
+def admit_known(scope: Scope, route: str | None, known: KnownKey) -> Sender | Problem:
+    """Return the sender of a request with a valid key, or why this key does not open the route."""
+    if route is None:
+        return missing_route(scope["path"])
+    if ROUTES[route].isdisjoint(known.grants):
+        return problem_of(scope_missing(known, scope["path"], ROUTES[route]))
+    scope[KNOWN] = known
+    return known.sender
+
+
+def challenge(error: KeyInvalid) -> Problem:
+    """Return the problem of a request without a valid key."""
+    return replace(problem_of(error), headers={"WWW-Authenticate": "Bearer"})
+
+
+def login_for(scope: Scope) -> str:
+    """Return where a browser logs in to come back to what it asked for."""
+    query = scope["query_string"].decode("latin-1")
+    return f"/login?next={quote(scope['path'] + (f'?{query}' if query else ''), safe='/')}"
+
+
 def admit_anybody(scope: Scope, route: str | None) -> Sender | Problem:
     """Return the sender of a request while no keys are asked for, or why it is refused all the same."""
+    if route not in PROBES and not names_this_machine(scope["headers"]):
+        return STRANGE_HOST
     if scope["method"] not in LOOKING and comes_from_elsewhere(scope["headers"]):
         return FOREIGN_PAGE
     return missing_route(scope["path"]) if route is None else ANYBODY
+
+
+def names_this_machine(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether every Host of a request reaches this machine only; browsers always send one."""
+    return all(is_local_host(value) for name, value in headers if name == b"host")
+
+
+@lru_cache(maxsize=64)
+def is_local_host(host: bytes) -> bool:
+    """Return whether a Host, with its port or without, is a name or an address that reaches this machine only."""
+    name = re.sub(r":\d*$", "", host.decode("latin-1").lower())
+    return is_loopback(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
 
 
 def comes_from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> bool:

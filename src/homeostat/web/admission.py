@@ -9,14 +9,14 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from homeostat.errors import Overloaded
-from homeostat.web.access import OPEN, ROUTES
+from homeostat.web.access import PROBES
 from homeostat.web.problems import problem_of, send_problem
 from homeostat.web.worker import Worker
 
 # The route of every request that no route answers: paths are the sender's, and each would be a series of its own.
 NO_ROUTE = "none"
-# Answered however many requests are under way: who asks wants to know just that.
-ALWAYS = frozenset({"/metrics", *(route for route, openers in ROUTES.items() if openers is OPEN)})
+# Answered however many requests are under way.
+ALWAYS = PROBES | {"/metrics"}
 
 
 class Admission:
@@ -46,7 +46,7 @@ class Admission:
             await send(message)
 
         if self._under_way >= self._limit and scope["path"] not in ALWAYS:
-            await self._refuse(scope["path"], send_and_note)
+            await self._refuse(scope, send_and_note)
             self._note(NO_ROUTE, status, started)
             return
         self._under_way += 1
@@ -56,14 +56,14 @@ class Admission:
             self._under_way -= 1
             self._note(route_of(scope), status, started)
 
-    async def _refuse(self, path: str, send: Send) -> None:
+    async def _refuse(self, scope: Scope, send: Send) -> None:
         error = Overloaded(
             problem=f"{self._under_way} requests are under way",
             expected=f"at most {self._limit} at a time",
             action="send the request again in a moment, or raise serving.max_concurrency",
         )
         self._worker.metrics.errors.labels(error.code).inc()
-        await send_problem(send, problem_of(error), path)
+        await send_problem(send, problem_of(error), scope)
 
     def _note(self, route: str, status: int, started: float) -> None:
         counter, timer = self._counters.get((route, status)), self._timers.get(route)

@@ -20,13 +20,17 @@ from homeostat.web.asking import add_asking
 from homeostat.web.description import DescribedApp
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
+from homeostat.web.login import add_login
 from homeostat.web.mlflow_scoring import INVOCATIONS, add_mlflow_scoring, judge_invocations
 from homeostat.web.open_inference import INFER_ROUTES, add_open_inference, judge_infer
 from homeostat.web.openapi import describe_predict
 from homeostat.web.openapi_protocols import describe_infer, describe_invocations
+from homeostat.web.operations import add_operations
+from homeostat.web.page_responses import add_static
 from homeostat.web.predict import judge_predict, reply_to_row
 from homeostat.web.problems import answer_problems
 from homeostat.web.routes import add_health, add_state
+from homeostat.web.sessions import cookie_name
 from homeostat.web.worker import Worker
 
 
@@ -44,6 +48,7 @@ def create_app(project: Project) -> FastAPI:
         summary="Predictions that are validated, stored and watched.",
         version=version("homeostat"),
         lifespan=hold_open,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -58,6 +63,9 @@ def create_app(project: Project) -> FastAPI:
     add_health(app, worker)
     add_open_inference(app, worker)
     add_mlflow_scoring(app, worker)
+    add_login(app, worker)
+    add_operations(app)
+    add_static(app)
     answer_problems(app)
     return app
 
@@ -67,7 +75,14 @@ def put_in_front(app: FastAPI) -> ASGIApp:
     # Not as middleware of the application: its own outermost layers would take a tenth of a prediction's time.
     worker: Worker = app.state.worker
     rows = RowRoutes(app, worker=worker, find=make_finder(find_endpoints(worker.project.settings.project.name)))
-    return Admission(RequireKey(rows, keyring=worker.keyring, metrics=worker.metrics), worker=worker)
+    guarded = RequireKey(
+        rows,
+        keyring=worker.keyring,
+        sessions=worker.sessions,
+        cookie=cookie_name(worker.project.settings.project.name),
+        metrics=worker.metrics,
+    )
+    return Admission(guarded, worker=worker)
 
 
 def find_endpoints(model: str) -> Mapping[str, Endpoint]:

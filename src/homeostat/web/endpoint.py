@@ -123,7 +123,7 @@ class RowRoutes:
                 await send_bytes(send, answer.status, answer.headers, answer.content)
             return
         self._worker.metrics.errors.labels(problem.code).inc()
-        await send_problem(send, problem, scope["path"])
+        await send_problem(send, problem, scope)
 
     async def _answer(
         self, endpoint: Endpoint, parameters: Mapping[str, str], scope: Scope, receive: Receive

@@ -54,7 +54,7 @@ class Keyring:
 
     def __init__(self, database: Database, serving: ServingSettings) -> None:
         self.trouble: str | None = None
-        self._database = database
+        self.database = database
         self._serving = serving
         self._view = View(asked=True)
         self._lines: Sequence[Line] | None = None
@@ -88,7 +88,7 @@ class Keyring:
 
         Once keys were asked for they are for good: neither a revocation nor a table that was emptied opens the service.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             lines = read_lines(connection)
         if lines == self._lines:
             return
@@ -109,6 +109,19 @@ class Keyring:
         known = self._view.known.get(id_of_token(token) or b"")
         # An id is public: nothing is told by the time that an unknown one saves.
         if known is None or not hmac.compare_digest(hash_token(token).encode(), known.hash):
+            raise no_valid_key()
+        return self.recall(known.key.id, now_s)
+
+    def recall(self, key_id: str, now_s: float) -> KnownKey:
+        """Return a key by its id, for whoever has shown its token before.
+
+        Raises
+        ------
+        KeyInvalid
+            It has expired, was revoked, or there is no such key.
+        """
+        known = self._view.known.get(key_id.encode())
+        if known is None:
             raise no_valid_key()
         if now_s >= known.ends_at_s:
             raise ended(known.key)

@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Send
+from starlette.types import Scope, Send
 
 from homeostat.errors import (
     DeadlineExceeded,
@@ -36,6 +36,8 @@ from homeostat.errors import (
 )
 from homeostat.monitoring.idempotency import Answered
 from homeostat.records import Json
+from homeostat.web.page_responses import PAGE, wants_page
+from homeostat.web.rendering import render_page
 
 MEDIA_TYPE = "application/problem+json"
 # The answer of an error is that of its nearest ancestor here: status, and seconds after which to try again.
@@ -92,6 +94,14 @@ class Problem:
 
 # An error that nobody foresaw.
 FAILURE = Problem(500, "internal", "the service failed", "an answer", "report this, with the service's log")
+NO_DATABASE = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "database-unavailable",
+    "the database did not answer",
+    "a database that can be read",
+    "send the request again in a moment",
+    headers={"Retry-After": "5"},
+)
 
 
 def problem_to_json(problem: Problem) -> Json:
@@ -130,16 +140,26 @@ def answer_problem(problem: Problem, path: str) -> Answered:
     return Answered(problem.status, {"content-type": media_type, **problem.headers}, content)
 
 
+def answer_asker(problem: Problem, scope: Scope) -> Answered:
+    """Return the answer for a problem of a request: a page for a browser, else what `answer_problem` says."""
+    if not wants_page(scope["headers"]):
+        return answer_problem(problem, scope["path"])
+    said = problem_to_json(problem)
+    page = render_page("problem.html.jinja", project="Homeostat", places={}, problem=said)
+    headers = {**PAGE, "content-type": "text/html; charset=utf-8", **problem.headers}
+    return Answered(problem.status, headers, page.encode())
+
+
 def refuse(request: Request, problem: Problem) -> Response:
     """Return the answer for a problem, and count it."""
     request.app.state.worker.metrics.errors.labels(problem.code).inc()
-    answer = answer_problem(problem, request.url.path)
+    answer = answer_asker(problem, request.scope)
     return Response(answer.content, answer.status, dict(answer.headers))
 
 
-async def send_problem(send: Send, problem: Problem, path: str) -> None:
+async def send_problem(send: Send, problem: Problem, scope: Scope) -> None:
     """Answer a problem where there is no framework."""
-    answer = answer_problem(problem, path)
+    answer = answer_asker(problem, scope)
     await send_bytes(send, answer.status, answer.headers, answer.content)
 
 
@@ -191,8 +211,7 @@ async def refuse_parameter(request: Request, error: RequestValidationError) -> R
 async def refuse_database(request: Request, error: SQLAlchemyError) -> Response:
     """Answer a question that the database cannot answer now."""
     logger.error("the database did not answer: %s", error)
-    parts = "the database did not answer", "a database that can be read", "send the request again in a moment"
-    return refuse(request, Problem(503, "database-unavailable", *parts, headers={"Retry-After": "5"}))
+    return refuse(request, NO_DATABASE)
 
 
 async def refuse_failure(request: Request, error: Exception) -> Response:  # noqa: ARG001  the framework logs the error

@@ -24,16 +24,19 @@ PLACES: Mapping[str, str] = MappingProxyType(
 
 
 def render_page(template: str, *, project: str, place: str = "/", **content: object) -> str:
-    """Return a page of the service; `place` is the entry of `PLACES` that it belongs to."""
-    shared = {"project": project, "places": PLACES, "place": place, "style": None}
-    return environment().get_template(template).render(**shared, **content)
+    """Return a page of the service; `place` is the entry of `PLACES` that it belongs to.
+
+    `places={}` leaves out what leads to the others.
+    """
+    shared: dict[str, object] = {"project": project, "places": PLACES, "place": place, "style": None, "viewer": None}
+    return environment().get_template(template).render({**shared, **content})
 
 
 def render_document(template: str, *, project: str, **content: object) -> str:
     """Return a page as one file that needs nothing else and leads nowhere."""
     style = Markup(read_static(STYLE).decode())  # noqa: S704  our own file
-    shared = {"project": project, "places": {}, "place": "", "style": style}
-    return environment().get_template(template).render(**shared, **content)
+    shared: dict[str, object] = {"project": project, "places": {}, "place": "", "style": style, "viewer": None}
+    return environment().get_template(template).render({**shared, **content})
 
 
 def render_part(template: str, **content: object) -> str:

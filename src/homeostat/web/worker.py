@@ -18,6 +18,7 @@ from homeostat.records import Label
 from homeostat.web.answers import Judged
 from homeostat.web.keyring import Keyring
 from homeostat.web.reporting import Reporter
+from homeostat.web.sessions import Sessions
 
 
 class Worker:
@@ -33,6 +34,7 @@ class Worker:
             project.database, project.blobs, on_swap=self._count_swap, on_refusal=self._count_refusal
         )
         self.keyring = Keyring(project.database, project.settings.serving)
+        self.sessions = Sessions(self.keyring)
         self._log: PredictionLog | None = None
         self._reporter: Reporter | None = None
         self._draining = False
