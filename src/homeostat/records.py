@@ -213,7 +213,8 @@ class Release:
     """An immutable, digest-named release, every byte verified (`deployment.artifacts`).
 
     `held_out` holds the graph's scores of baseline rows that its training has not seen, shape (n_rows,), ascending:
-    what the scores of production are measured against. It is empty, and `out_of_fold` None, in a release of before.
+    what the scores of production are measured against. It is empty, and `out_of_fold` None, in a release of before, as
+    `effects` are: how much each feature counts, and how the answer moves with it (`training.effects`).
     """
 
     digest: str
@@ -225,6 +226,7 @@ class Release:
     lineage: Json
     held_out: Floats = field(default_factory=lambda: np.empty(0))
     out_of_fold: OutOfFold | None = None
+    effects: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from homeostat.data.columns import take_rows
-from homeostat.deployment.artifacts import PROVENANCE, find_release, open_release, read_verified
+from homeostat.deployment.artifacts import PROVENANCE, find_release, open_release, pack_release, read_verified
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project, open_project
-from homeostat.records import Json, Release, Snapshot
+from homeostat.records import Json, Recipe, Release, Snapshot
 from homeostat.retraining.packing import MIN_RECENT, PARITY, pack
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.settings import MonitoringSettings
@@ -203,3 +203,39 @@ def test_the_booster_says_what_was_fixed(clinic: Project, snapshot: Snapshot) ->
     release = packed(clinic, snapshot, found={**found, "candidates": candidates})
 
     assert release.lineage["fixed"]["deterministic"] is True
+
+
+def test_a_release_holds_how_much_each_feature_counts_and_its_effect(snapshot: Snapshot, release: Release) -> None:
+    assert release.effects is not None
+    assert set(release.effects["importance"]) == set(release.effects["effects"]) == {"age", "dose", "city"}
+    assert release.effects["n_rows"] == (snapshot.rows.sides == "training").sum()
+    assert release.effects["effects"]["age"]["missing"] is not None
+
+
+def test_effects_are_those_of_the_rows_that_the_recipe_takes(clinic: Project) -> None:
+    produce(clinic, 120)
+    snapshot = take_snapshot(clinic, champion=None, reload_files=True, change_point=None)
+    recipe = Recipe("since", since=1)
+
+    left = pack(clinic, snapshot, FOUND, code={}, provenance={}, recipe=recipe)
+
+    taken = (snapshot.rows.sides == "training") & (snapshot.rows.seqs >= 1)
+    effects = open_release(find_release(left["release"], clinic.blobs)).effects
+    assert effects is not None
+    assert effects["n_rows"] == taken.sum() > 0
+
+
+def test_a_release_without_effects_opens_as_one_of_before(clinic: Project, release: Release) -> None:
+    digest = pack_release(
+        graph=release.graph,
+        schema=release.schema,
+        profile=release.profile,
+        golden_inputs=release.golden.columns,
+        metrics=release.metrics,
+        lineage=release.lineage,
+        extra={},
+        provenance={},
+        blobs=clinic.blobs,
+    )
+
+    assert open_release(find_release(digest, clinic.blobs)).effects is None

@@ -28,6 +28,8 @@ GRAPH, SCHEMA, PROFILE, GOLDEN = "model.onnx", "schema.json", "profile.json", "g
 METRICS, LINEAGE = "metrics.json", "lineage.json"
 # Not required: what was packed otherwise than by a training has no rows out of fold, and none that were held out.
 OUT_OF_FOLD, HELD_OUT = "out_of_fold.json", "held_out.json"
+# Not required either: the native model and what explains it, and what it has learned of each feature.
+NATIVE, PREPROCESSING, EFFECTS = "model.txt", "preprocessing.json", "effects.json"
 REQUIRED = (GRAPH, SCHEMA, PROFILE, GOLDEN, METRICS, LINEAGE)
 FORMAT = 1
 # What may differ between two machines' arithmetic; on one platform the difference is 0.
@@ -111,8 +113,18 @@ def open_release(folder: Path) -> Release:
     profile = profile_from_json(parsed[PROFILE])
     held_out = np.array(json.loads(files[HELD_OUT])["scores"] if HELD_OUT in files else [], dtype=np.float64)
     out_of_fold = parse_out_of_fold(files[OUT_OF_FOLD]) if OUT_OF_FOLD in files else None
-    metrics, lineage = parsed[METRICS], parsed[LINEAGE]
-    return Release(folder.name, schema, files[GRAPH], profile, golden, metrics, lineage, held_out, out_of_fold)
+    return Release(
+        folder.name,
+        schema,
+        files[GRAPH],
+        profile,
+        golden,
+        parsed[METRICS],
+        parsed[LINEAGE],
+        held_out,
+        out_of_fold,
+        effects=json.loads(files[EFFECTS]) if EFFECTS in files else None,
+    )
 
 
 @lru_cache(maxsize=2)

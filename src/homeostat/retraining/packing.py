@@ -12,18 +12,20 @@ import numpy as np
 
 from homeostat.data.columns import take_rows
 from homeostat.data.snapshots import identify_rows, take_labelled
-from homeostat.deployment.artifacts import HELD_OUT, OUT_OF_FOLD, pack_release
+from homeostat.deployment.artifacts import EFFECTS, HELD_OUT, NATIVE, OUT_OF_FOLD, PREPROCESSING, pack_release
 from homeostat.errors import TrainingFailed
 from homeostat.monitoring.seasons import window_effects
 from homeostat.project import Project
-from homeostat.records import Floats, Json, LabelledRows, Mask, Recipe, Snapshot
+from homeostat.records import Floats, Json, LabelledRows, Mask, Recipe, Schema, Snapshot
 from homeostat.settings import MonitoringSettings
 from homeostat.training.boosting import FIXED
+from homeostat.training.contributions import EXPLAINED, Explainer, Parts
+from homeostat.training.effects import describe_effects
 from homeostat.training.evaluation import evaluate
 from homeostat.training.golden import golden_rows
 from homeostat.training.graph import split_thresholds
 from homeostat.training.preprocessing import preprocessor_to_json
-from homeostat.training.recipes import UNION
+from homeostat.training.recipes import UNION, apply_recipe
 from homeostat.training.scoring import Graph
 from homeostat.training.train import Trained, fit, select_training
 from homeostat.validation.profiles import build_profile
@@ -135,7 +137,9 @@ def pack_candidate(
         golden_inputs=inputs,
         metrics=metrics,
         lineage=describe_origin(project, snapshot, candidate, choice) | {"code": code},
-        extra=extra_files(trained, candidate.found) | {HELD_OUT: json.dumps({"scores": held_out}).encode()},
+        extra=extra_files(trained, candidate.found)
+        | effects_file(candidate, graph, snapshot.rows, schema, seed=seed)
+        | {HELD_OUT: json.dumps({"scores": held_out}).encode()},
         provenance=provenance,
         blobs=project.blobs,
     )
@@ -185,11 +189,29 @@ def extra_files(trained: Trained, found: Json) -> dict[str, bytes]:
     """Return the files of a release that serving does not need: native model, search, out-of-fold probabilities."""
     documents: dict[str, Json] = {
         "search.json": found,
-        "preprocessing.json": preprocessor_to_json(trained.preprocessor),
+        PREPROCESSING: preprocessor_to_json(trained.preprocessor),
         OUT_OF_FOLD: {"probability": trained.out_of_fold.tolist(), "label": trained.labels.tolist()},
     }
     files = {name: json.dumps(content, indent=1).encode() for name, content in documents.items()}
-    return {"model.txt": trained.native.encode(), **files}
+    return {NATIVE: trained.native.encode(), **files}
+
+
+def effects_file(
+    candidate: Candidate, graph: Graph, rows: LabelledRows, schema: Schema, *, seed: int
+) -> dict[str, bytes]:
+    """Return what the model has learned of each feature, measured on its training rows, as a file of a release.
+
+    There is none of a family that is not ours: nothing explains it.
+    """
+    trained, family = candidate.trained, candidate.found["family"]
+    if family not in EXPLAINED:
+        return {}
+    calibration = trained.calibration
+    parts = Parts(trained.graph, family, trained.native, trained.preprocessor, calibration.slope, calibration.offset)
+    taken = apply_recipe(rows, candidate.recipe)
+    seen = take_rows(taken.columns, np.asarray(taken.sides == "training", dtype=np.bool_))
+    effects = describe_effects(graph, Explainer(parts, schema), seen, schema, seed=seed)
+    return {EFFECTS: json.dumps(effects, indent=1).encode()}
 
 
 def measure(snapshot: Snapshot, candidate: Candidate, graph: Graph, *, since: int | None, seed: int) -> Json:

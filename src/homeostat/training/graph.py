@@ -16,11 +16,19 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from homeostat.records import Columns, Floats, Schema
 from homeostat.training.models import FittedModel
 from homeostat.training.preprocessing import CategoricalStep, NumericStep, Preprocessor
-from homeostat.training.scoring import CATEGORICAL, NO_TEXT, NUMERIC, PROBABILITY, graph_inputs, open_session
+from homeostat.training.scoring import (
+    CATEGORICAL,
+    DESIGN,
+    LOG_ODDS,
+    NO_TEXT,
+    NUMERIC,
+    PROBABILITY,
+    graph_inputs,
+    open_session,
+)
 
 OPSETS = (("", 17), ("ai.onnx.ml", 3))
 IR_VERSION = 9
-DESIGN = "design"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,8 @@ def compile_release(preprocessor: Preprocessor, model: FittedModel, calibration:
     builder.constant("calibration_slope", np.array([calibration.slope], dtype=np.float32))
     builder.constant("calibration_offset", np.array([calibration.offset], dtype=np.float32))
     builder.node("Mul", ["margin", "calibration_slope"], "scaled")
-    builder.node("Add", ["scaled", "calibration_offset"], "log_odds")
-    builder.node("Sigmoid", ["log_odds"], PROBABILITY)
+    builder.node("Add", ["scaled", "calibration_offset"], LOG_ODDS)
+    builder.node("Sigmoid", [LOG_ODDS], PROBABILITY)
     return serialise(builder, PROBABILITY, schema)
 
 

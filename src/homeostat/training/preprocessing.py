@@ -52,6 +52,14 @@ class Preprocessor:
         categories = [f"{step.name} = {c or 'missing'}" for step in self.categorical for c in step.categories]
         return (*values, *indicators, *categories)
 
+    @property
+    def design_features(self) -> tuple[str, ...]:
+        """Return the name of the feature behind each of the design matrix's columns, in the same order."""
+        values = [step.name for step in self.numeric]
+        indicators = [step.name for step in self.numeric if step.indicator]
+        categories = [step.name for step in self.categorical for _ in step.categories]
+        return (*values, *indicators, *categories)
+
 
 def fit_preprocessor(columns: Columns, schema: Schema) -> Preprocessor:
     """Return the preparation learned from training rows, columns of shape (n_rows,)."""
@@ -92,3 +100,11 @@ def preprocessor_to_json(preprocessor: Preprocessor) -> Json:
             for s in preprocessor.categorical
         ],
     }
+
+
+def preprocessor_from_json(stored: Json) -> Preprocessor:
+    """Return the preprocessor that `preprocessor_to_json` described."""
+    return Preprocessor(
+        tuple(NumericStep(s["name"], tuple(s["markers"]), s["fill"], s["indicator"]) for s in stored["numeric"]),
+        tuple(CategoricalStep(s["name"], tuple(s["markers"]), tuple(s["categories"])) for s in stored["categorical"]),
+    )

@@ -13,6 +13,8 @@ from homeostat.records import Columns, Schema
 
 # The graph's inputs and output.
 NUMERIC, CATEGORICAL, PROBABILITY = "numeric", "categorical", "probability"
+# What it computes on the way: the design matrix of the model, and the calibrated log-odds.
+DESIGN, LOG_ODDS = "design", "log_odds"
 # What stands for a missing category inside the graph: an empty text is never a category (validation.checks).
 NO_TEXT = ""
 # Everything that a graph can make ONNX Runtime raise: its exceptions have no common base but Exception.
