@@ -9,6 +9,7 @@ import pytest
 
 from homeostat.data.columns import take_rows
 from homeostat.deployment.artifacts import PROVENANCE, find_release, open_release, pack_release, read_verified
+from homeostat.deployment.inspection import require_known_files
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project, open_project
 from homeostat.records import Json, Recipe, Release, Snapshot
@@ -223,6 +224,13 @@ def test_effects_are_those_of_the_rows_that_the_recipe_takes(clinic: Project) ->
     effects = open_release(find_release(left["release"], clinic.blobs)).effects
     assert effects is not None
     assert effects["n_rows"] == taken.sum() > 0
+
+
+def test_the_gate_knows_every_file_that_a_training_packs(clinic: Project, release: Release) -> None:
+    folder = find_release(release.digest, clinic.blobs)
+    assert (folder / "effects.json").is_file()
+
+    require_known_files(folder)
 
 
 def test_a_release_without_effects_opens_as_one_of_before(clinic: Project, release: Release) -> None:

@@ -12,13 +12,23 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 
-from homeostat.deployment.artifacts import GRAPH, HELD_OUT, MANIFEST, OUT_OF_FOLD, PROVENANCE, REQUIRED
+from homeostat.deployment.artifacts import (
+    EFFECTS,
+    GRAPH,
+    HELD_OUT,
+    MANIFEST,
+    NATIVE,
+    OUT_OF_FOLD,
+    PREPROCESSING,
+    PROVENANCE,
+    REQUIRED,
+)
 from homeostat.errors import ArtifactCorrupt
 from homeostat.records import Release, Schema
 from homeostat.training.scoring import CATEGORICAL, NUMERIC, PROBABILITY, open_session
 
 KNOWN = frozenset(
-    {*REQUIRED, PROVENANCE, MANIFEST, OUT_OF_FOLD, HELD_OUT, "model.txt", "search.json", "preprocessing.json"}
+    {*REQUIRED, PROVENANCE, MANIFEST, OUT_OF_FOLD, HELD_OUT, NATIVE, "search.json", PREPROCESSING, EFFECTS}
 )
 # Operators of the standard and of its machine-learning part: any other domain is code that this program does not know.
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
