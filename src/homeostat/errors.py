@@ -4,6 +4,7 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
 
     HomeostatError
     |-- InputError                  something that a person or a program handed in
+    |   |-- UsageInvalid            a command line that is not one
     |   |-- SettingsInvalid         homeostat.toml or a HOMEOSTAT_ variable
     |   |-- SourceUnreadable        a data file or query that cannot be read as a table
     |   |-- ColumnMissing           a column that the schema names is not there
@@ -35,7 +36,8 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     `-- TrainingFailed              the training process ended without a release
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 
@@ -65,6 +67,12 @@ class InputError(HomeostatError):
     """Something that a person or a program handed in is wrong."""
 
     code = "input"
+
+
+class UsageInvalid(InputError):
+    """A command line names no command, or an option or a value that the command does not take."""
+
+    code = "usage-invalid"
 
 
 class SettingsInvalid(InputError):
@@ -240,6 +248,13 @@ class TrainingFailed(HomeostatError):
     """The training process ended without a release."""
 
     code = "training-failed"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that `name` was probably meant to be, None if none is near; the case of letters is none."""
+    spelled = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), spelled, n=1)
+    return spelled[found[0]] if found else None
 
 
 def error_to_json(error: HomeostatError) -> dict[str, str]:

@@ -11,38 +11,51 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat.errors import HomeostatError, StateError, error_to_json
+from homeostat.cli.endings import run
+from homeostat.errors import StateError
 
-# Command name to module and summary: importing all of them would take seconds before the first letter of help.
-MODULES = {
-    "demo": ("demo", "Tell the whole story on the Pima table; check every claim."),
-    "init": ("project", "Infer a schema from a table, say why, write homeostat.toml."),
-    "check": ("project", "Validate a table: accepted, rejected, each reason."),
-    "train": ("train", "Run the loop's own steps once, by hand."),
-    "up": ("serve", "Run everything: the service and the loop."),
-    "serve": ("serve", "Answer requests with the release in production."),
-    "loop": ("loop", "Run the worker: watch, decide, retrain, for ever."),
-    "tick": ("loop", "Advance the loop until it is idle; say what was decided."),
-    "status": ("project", "Show the state now."),
-    "drift": ("drift", "Show the newest drift check; write it as a page."),
-    "performance": ("performance", "Show how well it predicts: expected, and measured by outcomes."),
-    "runs": ("train", "Compare the tracked runs."),
-    "releases": ("releases", "List the releases."),
-    "history": ("history", "Show who was in production when, and why."),
-    "events": ("events", "Print the event log; follow it."),
-    "promote": ("requests", "Take a release to the gate, and into production if it passes."),
-    "approve": ("requests", "Approve a release that passed the gate and waits."),
-    "rollback": ("requests", "Go back to the last good release."),
-    "verify": ("releases", "Verify the logs, every byte, every golden row."),
-    "reproduce": ("reproduce", "Train a release again from its lineage; compare."),
-    "predict": ("data", "Score a file."),
-    "label": ("data", "Record outcomes from a file."),
-    "replay": ("replay", "Run the loop over recorded history; compare policies."),
-    "notify": ("notify", "Try the receiver of notifications; say how far it has come."),
-    "keys": ("keys", "Make, list and revoke API keys."),
+# Command name to module and summary, by sections: importing all would take seconds before the first letter of help.
+SECTIONS = {
+    "Start": {
+        "demo": ("demo", "Tell the whole story on the Pima table; check every claim."),
+        "init": ("project", "Infer a schema from a table, say why, write homeostat.toml."),
+        "check": ("project", "Validate a table: accepted, rejected, each reason."),
+        "train": ("train", "Run the loop's own steps once, by hand."),
+    },
+    "Run": {
+        "up": ("serve", "Run everything: the service and the loop."),
+        "serve": ("serve", "Answer requests with the release in production."),
+        "loop": ("loop", "Run the worker: watch, decide, retrain, for ever."),
+        "tick": ("loop", "Advance the loop until it is idle; say what was decided."),
+        "keys": ("keys", "Make, list and revoke API keys."),
+        "notify": ("notify", "Try the receiver of notifications; say how far it has come."),
+    },
+    "Look": {
+        "status": ("project", "Show the state now."),
+        "drift": ("drift", "Show the newest drift check; write it as a page."),
+        "performance": ("performance", "Show how well it predicts: expected, and measured by outcomes."),
+        "runs": ("train", "Compare the tracked runs."),
+        "releases": ("releases", "List the releases."),
+        "history": ("history", "Show who was in production when, and why."),
+        "events": ("events", "Print the event log; follow it."),
+        "explain": ("explain", "Show why a row has its score, and what the model goes by."),
+        "report": ("report", "Write a page about a release, a drift check or a cycle."),
+    },
+    "Act": {
+        "predict": ("data", "Score a file."),
+        "label": ("data", "Record outcomes from a file."),
+        "promote": ("requests", "Take a release to the gate, and into production if it passes."),
+        "approve": ("requests", "Approve a release that passed the gate and waits."),
+        "rollback": ("requests", "Go back to the last good release."),
+    },
+    "Prove": {
+        "verify": ("releases", "Verify the logs, every byte, every golden row."),
+        "reproduce": ("reproduce", "Train a release again from its lineage; compare."),
+        "replay": ("replay", "Run the loop over recorded history; compare policies."),
+    },
 }
+MODULES = {name: told for section in SECTIONS.values() for name, told in section.items()}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -70,42 +83,31 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
-        """Write the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in MODULES.items()])
+        """Write the commands in their sections without importing any."""
+        width = max(map(len, MODULES))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), summary) for name, (_, summary) in commands.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="homeostat")
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+)
+@click.version_option(package_name="homeostat", help="Show the version.")
 def group() -> None:
-    """Homeostat: a learning service for tabular data that keeps itself valid."""
+    """Homeostat: a learning service for tabular data that keeps itself valid.
+
+    Every command explains itself: `homeostat COMMAND --help`. Exit codes: 0 done, 1 a refusal or a finding, 2 wrong
+    usage.
+
+    Example: homeostat init patients.csv --target Outcome
+    """
 
 
 def main() -> None:
-    """Run the command line; an error on purpose is told in its three parts and ends with code 1."""
-    try:
-        group()
-    except HomeostatError as error:
-        tell_error(error)
-    except SQLAlchemyError as error:
-        tell_error(
-            StateError(
-                problem=f"the database cannot be used: {str(error).splitlines()[0]}",
-                expected="a database that can be read and written",
-                action="see store.database in homeostat.toml; restore a backup if the file is damaged",
-            )
-        )
-    sys.exit(1)
-
-
-def tell_error(error: HomeostatError) -> None:
-    """Print an error in its three parts, as JSON if the result would have been."""
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error_to_json(error)}), err=True)
-        return
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.problem}", err=True)
-    click.echo(f"  expected  {error.expected}", err=True)
-    click.echo(f"  to do     {error.action}", err=True)
+    """Run the command line, and end the process with its code."""
+    sys.exit(run(group, sys.argv[1:]))
 
 
 def project_option(command: Command) -> Command:
@@ -115,7 +117,7 @@ def project_option(command: Command) -> Command:
         "folder",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path(),
-        help="The project folder.  [default: .]",
+        help="The project folder.",
     )(command)
 
 

@@ -25,6 +25,8 @@ def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, ke
     """Tell the whole story on the Pima table: train, serve, drift, retrain, swap; check every claim.
 
     Ends with code 1 if a claim does not hold.
+
+    Example: homeostat demo --seed 8 --folder diabetes --keep
     """
     console = new_console()
     started = time.monotonic()

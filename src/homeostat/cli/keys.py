@@ -18,7 +18,10 @@ HEADINGS = ("key", "scopes", "created (UTC)", "expires", "rows/min", "state", "n
 
 @click.group("keys")
 def keys_command() -> None:
-    """Make, list and revoke API keys. From the first key on, the service asks every request for one."""
+    """Make, list and revoke API keys. From the first key on, the service asks every request for one.
+
+    Example: homeostat keys create --name billing --scope predict --expires 90d
+    """
 
 
 @keys_command.command("create")
@@ -37,7 +40,10 @@ def create_command(
     *,
     as_json: bool,
 ) -> None:
-    """Make a key and print its token, this once: only its hash is kept. The scope admin includes all others."""
+    """Make a key and print its token, this once: only its hash is kept. The scope admin includes all others.
+
+    Example: homeostat keys create --name billing --scope predict --scope label --expires 90d
+    """
     now = datetime.now(UTC)
     expires_at = parse_expiry(expires, now) if expires is not None else None
     with open_project(folder) as project, project.database.write("create_key") as connection:
@@ -56,7 +62,10 @@ def create_command(
 @project_option
 @json_option
 def list_command(folder: Path, *, as_json: bool) -> None:
-    """List every key that was ever made, oldest first; never a token."""
+    """List every key that was ever made, oldest first; never a token.
+
+    Example: homeostat keys list --json
+    """
     now = datetime.now(UTC)
     with open_project(folder) as project, project.database.read() as connection:
         found = list_keys(connection)
@@ -77,7 +86,10 @@ def list_command(folder: Path, *, as_json: bool) -> None:
 @project_option
 @json_option
 def revoke_command(key_id: str, folder: Path, *, as_json: bool) -> None:
-    """Revoke the key ID, for good: within a second it opens nothing any more, in every process."""
+    """Revoke the key ID, for good: within a second it opens nothing any more, in every process.
+
+    Example: homeostat keys revoke 3f2a9c41
+    """
     now = datetime.now(UTC)
     # Who holds a token that leaked may pass it as it is: an error would repeat only its public part.
     in_token = id_of_token(key_id.encode())

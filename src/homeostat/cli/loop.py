@@ -33,6 +33,8 @@ def tick_command(folder: Path, *, as_json: bool) -> None:
     """Advance the loop until it is idle, and print what was decided and why: for cron, CI, Airflow, Kubernetes.
 
     A cycle that was interrupted is completed first.
+
+    Example: homeostat tick --project clinic
     """
     sentences: list[Json] = []
     with open_project(folder) as project, telling(project):
@@ -47,7 +49,10 @@ def tick_command(folder: Path, *, as_json: bool) -> None:
 @click.command("loop")
 @project_option
 def loop_command(folder: Path) -> None:
-    """Run the worker: watch, decide, retrain, for ever. SIGTERM or Ctrl-C ends it, the next goes on."""
+    """Run the worker: watch, decide, retrain, for ever. SIGTERM or Ctrl-C ends it, the next goes on.
+
+    Example: homeostat loop --project clinic
+    """
     with open_project(folder) as project:
         run_loop(project)
 

@@ -28,6 +28,8 @@ def notify_command(context: click.Context, folder: Path, *, as_json: bool) -> No
 
     The trial is signed and of the form of any notification, its type is homeostat.trial, and no event stands behind it.
     Ends with code 1 if it was not taken.
+
+    Example: homeostat notify --json
     """
     with open_project(folder) as project:
         receiver = find_receiver(project.settings)

@@ -24,7 +24,10 @@ UNITS = (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 @project_option
 @json_option
 def performance_command(folder: Path, *, as_json: bool) -> None:
-    """Show how well the release in production predicts: expected from its probabilities, measured by outcomes."""
+    """Show how well the release in production predicts: expected from its probabilities, measured by outcomes.
+
+    Example: homeostat performance --project clinic
+    """
     with open_project(folder) as project, project.database.read() as connection:
         found = describe_current_outcomes(connection)
     if as_json:

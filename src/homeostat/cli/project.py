@@ -211,7 +211,10 @@ def print_check(result: Json) -> None:
 @project_option
 @json_option
 def status_command(folder: Path, *, as_json: bool) -> None:
-    """Show the state now: production, drift, labels, the open cycle, the last decision."""
+    """Show the state now: production, drift, labels, the open cycle, the last decision.
+
+    Example: homeostat status --json
+    """
     with open_project(folder) as project, project.database.read() as connection:
         promotion = current_promotion(connection)
         release = resolve_release(connection, promotion.release) if promotion else None

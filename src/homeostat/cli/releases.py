@@ -22,7 +22,10 @@ from homeostat.training.scoring import Graph
 @project_option
 @json_option
 def releases_command(folder: Path, *, as_json: bool) -> None:
-    """List the releases, with their figures and which one is in production."""
+    """List the releases, with their figures and which one is in production.
+
+    Example: homeostat releases --json
+    """
     with open_project(folder) as project, project.database.read() as connection:
         found = list_releases(connection)
         promotion = current_promotion(connection)
@@ -62,6 +65,8 @@ def verify_command(context: click.Context, name: str | None, folder: Path, *, as
     """Verify the event log, the promotion log, and every byte and golden row of release NAME (all by default).
 
     Everything that is not as it was written is told, with its line of the event log; then the command ends with code 1.
+
+    Example: homeostat verify 3
     """
     with open_project(folder) as project:
         with project.database.read() as connection:

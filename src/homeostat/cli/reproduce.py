@@ -26,6 +26,8 @@ def reproduce_command(context: click.Context, name: str, folder: Path, *, with_s
 
     On the machine and with the versions that trained it, every byte but its times is the same. Elsewhere its figures
     and its answers to the golden rows must be the same within 1e-6. Ends with code 1 if they are not. Nothing is kept.
+
+    Example: homeostat reproduce 3 --search
     """
     with open_project(folder) as project:
         with project.database.read() as connection:

@@ -64,6 +64,8 @@ def approve_command(
 
     The gate judges it once more, by the labels that have arrived meanwhile. With --now, ends with code 1 unless it is
     in production then.
+
+    Example: homeostat approve 3 --reason "looked at by the ward" --now
     """
     context.exit(carry_out(folder, "approve", name=release, reason=reason, at_once=at_once, as_json=as_json))
 
@@ -78,6 +80,8 @@ def rollback_command(context: click.Context, reason: str, folder: Path, *, at_on
     """Go back to the last good release; the one in production is barred until new labels arrive.
 
     It comes before whatever else is under way. With --now, ends with code 1 unless that is done then.
+
+    Example: homeostat rollback --reason "complaints since noon" --now
     """
     context.exit(carry_out(folder, "rollback", name=None, reason=reason, at_once=at_once, as_json=as_json))
 

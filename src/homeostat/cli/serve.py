@@ -55,6 +55,8 @@ def serve_command(
     """Answer requests with the release in production, and follow every promotion. Prints the address.
 
     With several workers, SIGHUP replaces them one by one, and no request fails.
+
+    Example: homeostat serve --port 8000 --workers 2
     """
     if until_stdin_closes:
         threading.Thread(target=drain_at_end_of_input, daemon=True).start()
@@ -86,7 +88,10 @@ def drain_at_end_of_input() -> None:
 @serving_options
 @project_option
 def up_command(folder: Path, **options: object) -> None:
-    """Run everything: the service and the loop. SIGTERM or Ctrl-C stops both; requests under way are finished."""
+    """Run everything: the service and the loop. SIGTERM or Ctrl-C stops both; requests under way are finished.
+
+    Example: homeostat up --port 8000
+    """
     from homeostat.cli.loop import run_loop  # noqa: PLC0415  `serve` must not import what trains
     from homeostat.project import open_project  # noqa: PLC0415  as above
 

@@ -28,6 +28,8 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
     """Run the loop's own steps once: snapshot, search, fit, track, gate, promote.
 
     Ends with code 1 if the gate refuses the challenger; one that waits for approval is no refusal.
+
+    Example: homeostat train --reason "a new season"
     """
     done: list[Json] = []
     with open_project(folder) as project, telling(project):
@@ -71,7 +73,10 @@ def newest_cycle(project: Project) -> Cycle:
 @project_option
 @json_option
 def runs_command(folder: Path, *, as_json: bool) -> None:
-    """Compare the tracked runs, newest first."""
+    """Compare the tracked runs, newest first.
+
+    Example: homeostat runs --project clinic
+    """
     from homeostat.training.tracking import list_runs, open_client  # noqa: PLC0415  MLflow takes a second to import
 
     with open_project(folder) as project:
