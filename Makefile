@@ -3,6 +3,7 @@
 # make check  everything CI runs: lint, types, import contract, tests
 # make bench  the measurements
 # make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests and of fuzzing, with its counts
+# make docs   this documentation as a site, in build/site
 # make container       the image that serves (TARGET=full: all of it), built with buildah
 # make container-test  the checks of that image; as root, with runc
 .DEFAULT_GOAL := help
@@ -17,7 +18,7 @@ ifneq ($(PIMA),)
 export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
 endif
 
-.PHONY: help demo test check lint types contract bench soak container container-test lock clean
+.PHONY: help demo test check lint types contract bench soak docs container container-test lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -61,6 +62,10 @@ soak: $(READY)
 		tests/system/test_failed_sync.py tests/system/test_artifact_writer.py tests/system/test_overload.py \
 		tests/system/test_failpoints.py tests/system/test_kills.py tests/system/test_rollback.py \
 		tests/store/test_fencing.py tests/notifications tests/web/test_contract.py
+
+# The theme's makers announce their next project on every build.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 TARGET ?= serve
 
