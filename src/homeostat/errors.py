@@ -64,7 +64,10 @@ class HomeostatError(Exception):
 
 
 class InputError(HomeostatError):
-    """Something that a person or a program handed in is wrong."""
+    """Something that a person or a program handed in is wrong.
+
+    To do: correct what the message names, and send or run it again.
+    """
 
     code = "input"
 
@@ -76,176 +79,263 @@ class UsageInvalid(InputError):
 
 
 class SettingsInvalid(InputError):
-    """`homeostat.toml` or a `HOMEOSTAT_` variable holds a wrong value."""
+    """`homeostat.toml` or a `HOMEOSTAT_` variable holds a wrong value.
+
+    To do: correct the key that the message names, in the file or in its variable.
+    """
 
     code = "settings-invalid"
 
 
 class SourceUnreadable(InputError):
-    """A data source cannot be read as a table."""
+    """A data source cannot be read as a table.
+
+    To do: look at the path, the format or the query that the message names.
+    """
 
     code = "source-unreadable"
 
 
 class ColumnMissing(InputError):
-    """A column that the schema names is not in the table."""
+    """A column that the schema names is not in the table.
+
+    To do: add the column to the table, or take its feature out of `homeostat.toml` and train again.
+    """
 
     code = "column-missing"
 
 
 class TargetInvalid(InputError):
-    """The target column is not a binary outcome of the declared values."""
+    """The target column is not a binary outcome of the declared values.
+
+    To do: correct the values, or `project.target_values`.
+    """
 
     code = "target-invalid"
 
 
 class DataInsufficient(InputError):
-    """The table can be read, but holds too little to learn from."""
+    """The table can be read, but holds too little to learn from.
+
+    To do: bring more rows, or more of the rarer class.
+    """
 
     code = "data-insufficient"
 
 
 class RequestInvalid(InputError):
-    """An HTTP body is not a request of the declared form."""
+    """An HTTP body is not a request of the declared form.
+
+    To do: compare the body with /docs; nothing of it was kept.
+    """
 
     code = "request-invalid"
 
 
 class RequestTooLarge(RequestInvalid):
-    """An HTTP body is larger, or holds more rows, than the service accepts."""
+    """An HTTP body is larger, or holds more rows, than the service accepts.
+
+    To do: send fewer rows at a time, or raise `serving.max_rows` or `serving.max_body_bytes`.
+    """
 
     code = "request-too-large"
 
 
 class MediaTypeInvalid(RequestInvalid):
-    """An HTTP body is of a media type, or in a coding, that the route does not read."""
+    """An HTTP body is of a media type, or in a coding, that the route does not read.
+
+    To do: send a content type that the message names.
+    """
 
     code = "media-type-invalid"
 
 
 class IdempotencyReused(RequestInvalid):
-    """An Idempotency-Key was sent before, with another body."""
+    """An Idempotency-Key was sent before, with another body.
+
+    To do: use a new key for a new request.
+    """
 
     code = "idempotency-key-reused"
 
 
 class ModelMissing(InputError):
-    """A path names a model, or a version of it, that does not answer here."""
+    """A path names a model, or a version of it, that does not answer here.
+
+    To do: ask for the model and the version that /v2/models/NAME tells.
+    """
 
     code = "model-missing"
 
 
 class AccessRefused(InputError):
-    """A request that its sender may not make."""
+    """A request that its sender may not make.
+
+    To do: send it from a program, or with a key.
+    """
 
     code = "access-refused"
 
 
 class KeyInvalid(AccessRefused):
-    """There is no API key, or none that is valid now."""
+    """There is no API key, or none that is valid now.
+
+    To do: send a key that `homeostat keys list` calls valid.
+    """
 
     code = "key-invalid"
 
 
 class ScopeMissing(AccessRefused):
-    """The API key is valid, but not for this route."""
+    """The API key is valid, but not for this route.
+
+    To do: use a key with the scope, or make one: `homeostat keys create`.
+    """
 
     code = "scope-missing"
 
 
 class QuotaExceeded(AccessRefused):
-    """The API key sent more rows than it may in a minute; `retry_after_s` says when as many may be sent."""
+    """The API key sent more rows than it may in a minute; `retry_after_s` says when as many may be sent.
+
+    To do: wait as long as Retry-After says, or ask for a key with a larger quota.
+    """
 
     code = "quota-exceeded"
     retry_after_s: int = 60
 
 
 class StateError(HomeostatError):
-    """The project is not in the state that the command needs."""
+    """The project is not in the state that the command needs.
+
+    To do: bring about what the message expects; `homeostat status` shows where the project stands.
+    """
 
     code = "state"
 
 
 class ProjectMissing(StateError):
-    """There is no `homeostat.toml` in the project folder."""
+    """There is no `homeostat.toml` in the project folder.
+
+    To do: go to the project folder, pass `--project DIR`, or run `homeostat init`.
+    """
 
     code = "project-missing"
 
 
 class ReleaseMissing(StateError):
-    """There is no such release, or none in production yet."""
+    """There is no such release, or none in production yet.
+
+    To do: look at `homeostat releases`; without any, run `homeostat train`.
+    """
 
     code = "release-missing"
 
 
 class PromotionConflict(StateError):
-    """Another controller moved production first."""
+    """Another controller moved production first.
+
+    To do: look at `homeostat history`, and ask again if it is still wanted.
+    """
 
     code = "promotion-conflict"
 
 
 class LeaseHeld(StateError):
-    """Another loop is acting on this project."""
+    """Another loop is acting on this project.
+
+    To do: leave the work to the loop that runs, or stop that one first.
+    """
 
     code = "lease-held"
 
 
 class DatabaseTooNew(StateError):
-    """The database was written by a newer Homeostat."""
+    """The database was written by a newer Homeostat.
+
+    To do: install that version of Homeostat, or restore the backup made before it.
+    """
 
     code = "database-too-new"
 
 
 class Overloaded(StateError):
-    """More requests are under way than the service takes at a time; nothing was done."""
+    """More requests are under way than the service takes at a time; nothing was done.
+
+    To do: send it again after Retry-After; add workers if it stays so.
+    """
 
     code = "overloaded"
 
 
 class DeadlineExceeded(StateError):
-    """The commit takes too long: whether the rows are kept is not known yet."""
+    """The commit takes too long: whether the rows are kept is not known yet.
+
+    To do: send it again with the same Idempotency-Key; look at the disk.
+    """
 
     code = "deadline-exceeded"
 
 
 class LogBusy(StateError):
-    """The prediction log took nothing of this request; the same request may be sent again."""
+    """The prediction log took nothing of this request; the same request may be sent again.
+
+    To do: send it again after Retry-After; look for a process that holds a transaction open.
+    """
 
     code = "log-busy"
 
 
 class StorageFailed(StateError):
-    """The disk took nothing: full, or broken. What was under way stays open and is tried again."""
+    """The disk took nothing: full, or broken. What was under way stays open and is tried again.
+
+    To do: free or replace the disk; the loop goes on by itself.
+    """
 
     code = "storage-failed"
 
 
 class LogFailed(StateError):
-    """The prediction log met an I/O error: what became of the row is unknown, and this process writes no more."""
+    """The prediction log met an I/O error: what became of the row is unknown, and this process writes no more.
+
+    To do: look at the disk, then start the service again; senders may repeat with their Idempotency-Key.
+    """
 
     code = "log-failed"
 
 
 class ArtifactError(HomeostatError):
-    """A stored artifact cannot be trusted."""
+    """A stored artifact cannot be trusted.
+
+    To do: run `homeostat verify`; restore what it names from a backup.
+    """
 
     code = "artifact"
 
 
 class ArtifactCorrupt(ArtifactError):
-    """Stored bytes differ from the digest they are named by."""
+    """Stored bytes differ from the digest they are named by.
+
+    To do: run `homeostat verify`; restore the blobs or the database from a backup.
+    """
 
     code = "artifact-corrupt"
 
 
 class GoldenMismatch(ArtifactError):
-    """A release's graph no longer gives the answers recorded with it."""
+    """A release's graph no longer gives the answers recorded with it.
+
+    To do: train on this machine, or serve where the release was trained.
+    """
 
     code = "golden-mismatch"
 
 
 class TrainingFailed(HomeostatError):
-    """The training process ended without a release."""
+    """The training process ended without a release.
+
+    To do: read the reason in the message, then `homeostat train` again.
+    """
 
     code = "training-failed"
 

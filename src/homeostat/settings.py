@@ -41,7 +41,12 @@ class Section(BaseModel):
 class ProjectSettings(Section):
     """What is learned from what."""
 
-    name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(
+        min_length=1,
+        max_length=60,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="What the experiment and the registered model are called in MLflow.",
+    )
     data: tuple[str, ...] = Field(min_length=1, description="Data files, relative to the project folder, or SQL URLs.")
     query: str | None = Field(default=None, description="The SQL query, when data is a database URL.")
     target: str = Field(description="The outcome column.")
@@ -51,8 +56,8 @@ class ProjectSettings(Section):
 class FeatureSettings(Section):
     """One input column."""
 
-    kind: Literal["numeric", "categorical"] = "numeric"
-    unit: str | None = None
+    kind: Literal["numeric", "categorical"] = Field(default="numeric", description="What its values are.")
+    unit: str | None = Field(default=None, description='Used in messages, such as "mg/dL".')
     range: tuple[float, float] | None = Field(default=None, description="Possible values, both ends included.")
     missing: tuple[float | str, ...] = Field(default=(), description='Markers that mean "not measured".')
 
@@ -61,12 +66,12 @@ class TrainingSettings(Section):
     """How a model is searched for and fitted."""
 
     family: Literal["auto", "lightgbm", "logistic"] = Field(
-        default="auto", description="auto: boosted trees, unless the logistic baseline is better."
+        default="auto", description="`auto`: boosted trees, unless the logistic baseline is better."
     )
     trials: int = Field(default=15, ge=1, le=10_000, description="Configurations the search tries.")
-    folds: int = Field(default=5, ge=2, le=20)
+    folds: int = Field(default=5, ge=2, le=20, description="Folds of every cross-validation.")
     repeats: int = Field(default=3, ge=1, le=50, description="Repetitions of the cross-validation that is reported.")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="The same rows, settings and seed give the same release.")
     anchor_share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of rows that no training ever sees.")
 
 
@@ -77,24 +82,29 @@ class MonitoringSettings(Section):
     alpha: float = Field(default=0.05, gt=0, lt=1, description="A feature whose p-value is below has drifted.")
     boundary: float = Field(default=0.3, ge=0, le=1, description="The drift score above which the check fires.")
     correction: Literal["none", "bonferroni", "holm", "benjamini-hochberg"] = Field(
-        default="none", description="How p-values are adjusted for the number of features; the book does not."
+        default="none", description="How p-values are adjusted for the number of features; the book's rule does not."
     )
     trigger: Literal["guarded", "book"] = Field(
         default="guarded",
-        description="book: any check that fires asks for a retraining. guarded: only with evidence behind it.",
+        description="`book`: a window whose score exceeds the boundary asks for a retraining. "
+        "`guarded`: only with evidence behind it.",
     )
     alpha_life: float = Field(
-        default=0.05, gt=0, lt=1, description="Bound on the chance that a watch ever retrains without a drift."
+        default=0.05, gt=0, lt=1, description="Bound on the chance that a watch ever asks for one without a drift."
     )
     effect_floor: float = Field(
-        default=0.05, ge=0, lt=1, description="Smaller distances count for nothing in the guarded trigger."
+        default=0.05, ge=0, lt=1, description="A smaller distance counts for nothing in the guarded trigger."
     )
     seasons: Literal["none", "baseline"] = Field(
         default="none",
-        description="baseline: its rows are in the order of time, and what its own windows differ by is no drift.",
+        description="`baseline`: its rows (those of your files too) are in the order of time, and what windows of it "
+        "differ by is no drift. Of a table that is sorted by a column this makes the guarded trigger deaf.",
     )
     maturity_s: float = Field(
-        default=604_800, ge=0, description="Age at which a prediction counts as having the label it will get."
+        default=604_800,
+        ge=0,
+        description="Age at which a prediction counts as having the label it will get; a window that has all of its "
+        "labels is judged sooner.",
     )
     reference: Literal["current", "snapshot"] = Field(
         default="current",
@@ -105,39 +115,47 @@ class MonitoringSettings(Section):
 class RetrainingSettings(Section):
     """When to train again, and what a challenger must show."""
 
-    schedule: str | None = Field(default=None, description="A cron line, in UTC.")
+    schedule: str | None = Field(default=None, description="A cron line, in UTC, by which to retrain.")
     cooldown_s: float = Field(default=3600, ge=0, description="Least time between two retrainings.")
     max_per_day: int = Field(default=4, ge=0, description="Most retrainings in any 24 hours; 0: none by itself.")
     min_new_labels: int = Field(default=200, ge=0, description="Labelled predictions that no attempt has seen.")
-    new_labels: int | None = Field(default=None, ge=1, description="So many new labels ask for a retraining.")
+    new_labels: int | None = Field(
+        default=None, ge=1, description="So many new labels ask for a retraining; none: their number does not."
+    )
     data: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
-        default="all", description="How many of the newest labelled predictions are trained on."
+        default="all", description="How many of the newest labelled predictions are used, to train and to judge."
     )
     half_life: int | None = Field(
         default=None,
         ge=1,
-        description="Age in predictions at which a labelled one counts half; none: all count alike.",
+        description="Age in predictions at which a labelled one counts half; none: all count alike. Rows of files are "
+        "as old as the oldest prediction.",
     )
     quarantine_s: float = Field(default=600, ge=0, description="Age from which on a label is used.")
     max_source_share: float = Field(
-        default=0.8, gt=0, le=1, description="Most that one of several sources may send of the labels that are used."
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Most that one of several senders may give of the labels that are used; 1: no cap.",
     )
     recent_share: float = Field(default=0.4, gt=0, lt=1, description="Labelled predictions kept from all training.")
     min_recent: int = Field(default=200, ge=1, description="Kept rows without which the gate cannot judge.")
-    min_recent_per_class: int = Field(default=30, ge=1)
+    min_recent_per_class: int = Field(default=30, ge=1, description="The same for the rarer class.")
     margin: float = Field(default=0.05, gt=0, lt=0.5, description="Loss of AUC that still counts as no worse.")
     anchor: Literal["auto", "enforce", "report"] = Field(
-        default="auto", description="auto: the anchor may refuse, unless outcomes say that the old world is gone."
+        default="auto",
+        description="`auto`: the anchor may refuse, unless outcomes say that the old world is gone. `enforce`: always. "
+        "`report`: it is only told, and a person must approve unless several senders' outcomes say the same.",
     )
     shadow_rows: int = Field(
         default=0, ge=0, description="Rows of live traffic that a challenger scores without answering; 0: none."
     )
     promotion: Literal["automatic", "approval"] = Field(
-        default="automatic", description="approval: a challenger that passed the gate waits for `homeostat approve`."
+        default="automatic", description="`approval`: a challenger that passed waits for `homeostat approve`."
     )
-    bake_rows: int = Field(default=1000, ge=0, description="Answered rows in which a new release is on probation.")
+    bake_rows: int = Field(default=1000, ge=0, description="Answered rows of probation; 0: none.")
     bake_error_share: float = Field(
-        default=0.01, gt=0, lt=1, description="Share of failed requests from which on a release on probation goes back."
+        default=0.01, gt=0, lt=1, description="Share of failed requests from which on it goes back."
     )
     bake_latency_ratio: float = Field(
         default=3, gt=1, description="The same for its 99th percentile, in that of its predecessor."
@@ -148,43 +166,61 @@ class RetrainingSettings(Section):
 class ServingSettings(Section):
     """How the service listens."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    workers: int = Field(default=1, ge=1, le=64, description="Processes that answer.")
-    durability: Literal["power-safe", "process-safe", "relaxed"] = "power-safe"
+    host: str = Field(default="127.0.0.1", description="The address to listen on; without keys a loopback one only.")
+    port: int = Field(default=8000, ge=0, le=65535, description="0 is any free port.")
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that answer, on one port and one database.")
+    durability: Literal["power-safe", "process-safe", "relaxed"] = Field(
+        default="power-safe",
+        description="What an answered row survives: a power cut, the death of the process, or nothing (`relaxed`: the "
+        "answer leaves first).",
+    )
     authentication: Literal["auto", "required"] = Field(
-        default="auto", description="auto: keys are asked for from the first one on that was ever made."
+        default="auto",
+        description="`auto`: API keys are asked for from the first one on that was ever made. `required`: always.",
     )
     certfile: str | None = Field(default=None, description="The TLS certificate chain, relative to the project folder.")
     keyfile: str | None = Field(default=None, description="Its private key.")
-    max_body_bytes: int = Field(default=1_048_576, ge=1024)
-    max_rows: int = Field(default=10_000, ge=1)
-    max_concurrency: int = Field(default=256, ge=1, description="Requests under way at a time, in each process.")
-    deadline_s: float = Field(default=10, gt=0, description="The longest wait for the commit.")
-    grace_s: float = Field(default=1, ge=0, description="After SIGTERM, how long requests are still taken.")
-    idempotency_s: float = Field(default=86_400, gt=0, description="How long an Idempotency-Key is remembered.")
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Larger requests are refused with 413.")
+    max_rows: int = Field(default=10_000, ge=1, description="Requests with more rows are refused with 413.")
+    max_concurrency: int = Field(
+        default=256, ge=1, description="Requests under way at a time in each process; more are refused with 503."
+    )
+    deadline_s: float = Field(default=10, gt=0, description="A request whose commit takes longer is answered with 503.")
+    grace_s: float = Field(
+        default=1, ge=0, description="After SIGTERM, how long requests are still taken while `readyz` says no."
+    )
+    idempotency_s: float = Field(default=86_400, gt=0, description="How long an `Idempotency-Key` is remembered.")
 
 
 class NotificationSettings(Section):
     """Who is told of events, over HTTP."""
 
-    url: str | None = Field(default=None, pattern=r"^https?://", description="Where events are sent.")
-    secret: str | None = Field(
-        default=None, min_length=16, repr=False, description="Signs what is sent; keep it in the variable."
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Where events are sent, by POST; a changed address is a new receiver.",
     )
-    kinds: tuple[str, ...] = Field(default=(), description="Kinds of events that are sent; none: every kind.")
+    secret: str | None = Field(
+        default=None,
+        min_length=16,
+        repr=False,
+        description="Signs what is sent, best `whsec_` and base64; give it by its variable.",
+    )
+    kinds: tuple[str, ...] = Field(default=(), description="Kinds of events that are sent; empty: every kind.")
 
 
 class StoreSettings(Section):
     """Where state lives: URLs, or paths relative to the project folder."""
 
-    database: str = "sqlite:///.homeostat/homeostat.db"
-    blobs: str = ".homeostat/blobs"
+    database: str = Field(default="sqlite:///.homeostat/homeostat.db", description="The SQLite file of all state.")
+    blobs: str = Field(default=".homeostat/blobs", description="The folder of snapshots and releases.")
     tracking: str = Field(
-        default="sqlite:///.homeostat/tracking.db", description="MLflow's store; none: attempts are not tracked."
+        default="sqlite:///.homeostat/tracking.db", description="MLflow's store; `none`: attempts are not tracked."
     )
-    keep_predictions_days: float = Field(default=730, gt=0, description="Answered rows and their outcomes.")
-    keep_rejections_days: float = Field(default=90, gt=0, description="Rejected rows.")
+    keep_predictions_days: float = Field(
+        default=730, gt=0, description="Answered rows and their outcomes are deleted after as many days."
+    )
+    keep_rejections_days: float = Field(default=90, gt=0, description="The same for rejected rows.")
 
 
 class Settings(Section):

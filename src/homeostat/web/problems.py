@@ -73,6 +73,49 @@ MLFLOW_CODES: Mapping[int, str] = MappingProxyType(
         503: "TEMPORARILY_UNAVAILABLE",
     }
 )
+# The codes of problems that are no error of ours: status, when, and what to do.
+HTTP_CODES: Mapping[str, tuple[HTTPStatus, str, str]] = MappingProxyType(
+    {
+        "row-rejected": (
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "A row breaks a rule of the schema; `rejected` lists each value.",
+            "correct the values, or the range in `homeostat.toml` if they are possible.",
+        ),
+        "label-unknown": (
+            HTTPStatus.NOT_FOUND,
+            "An outcome for a prediction that is not known here, or was deleted.",
+            "send the id that the prediction was answered with.",
+        ),
+        "label-conflicting": (
+            HTTPStatus.CONFLICT,
+            "An outcome other than the one that was recorded; the first stands.",
+            "find out which is right.",
+        ),
+        "label-invalid": (
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "An outcome that is no value of the target.",
+            "send one of `project.target_values`.",
+        ),
+        "request-missing": (
+            HTTPStatus.NOT_FOUND,
+            "There is no request with this number.",
+            "use the number that the answer 202 gave.",
+        ),
+        "route-missing": (HTTPStatus.NOT_FOUND, "There is no such route.", "see /docs."),
+        "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "The route has no such method.", "see /docs."),
+        "parameter-invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "A parameter in the query is wrong.", "correct it."),
+        "database-unavailable": (
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The database cannot be read now.",
+            "send it again after Retry-After; look at the disk.",
+        ),
+        "internal": (
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "The service failed in a way that nobody foresaw.",
+            "report it, with the service's log.",
+        ),
+    }
+)
 # What nginx calls a request whose sender went away; nobody reads the answer.
 CLIENT_CLOSED_REQUEST = 499
 
