@@ -4,6 +4,7 @@
 # make bench  the measurements
 # make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests and of fuzzing, with its counts
 # make docs   this documentation as a site, in build/site
+# make reference   the tables of docs/reference.md, written from the code
 # make container       the image that serves (TARGET=full: all of it), built with buildah
 # make container-test  the checks of that image; as root, with runc
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ ifneq ($(PIMA),)
 export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
 endif
 
-.PHONY: help demo test check lint types contract bench soak docs container container-test lock clean
+.PHONY: help demo test check lint types contract bench soak docs reference container container-test lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -66,6 +67,9 @@ soak: $(READY)
 # The theme's makers announce their next project on every build.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+reference: $(READY)
+	$(BIN)/python -m tools.reference
 
 TARGET ?= serve
 
