@@ -31,7 +31,7 @@ OTHER = {
     "correction": "holm", "alpha_life": 0.01, "effect_floor": 0.1, "seasons": "baseline",
     "new_labels": 500, "half_life": 1000, "max_source_share": 0.5, "anchor": "report", "promotion": "approval",
     "bake_error_share": 0.05, "url": "https://example.org/hook", "secret": "a secret of enough letters",
-    "kinds": ["promoted"],
+    "kinds": ["promoted"], "separator": ";", "decimal": ",", "thousands": "'", "encoding": "cp1252",
 }  # fmt: skip
 
 

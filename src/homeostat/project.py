@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeostat.errors import ProjectMissing, SettingsInvalid, StateError
-from homeostat.records import Feature, Schema, Target
+from homeostat.records import Dialect, Feature, Schema, Target
 from homeostat.settings import FILE_NAME, Settings, override, parse_settings
 from homeostat.store.blobs import FolderBlobs
 from homeostat.store.database import Database, make_parent, resolve_url
@@ -78,6 +78,12 @@ def schema_of(settings: Settings) -> Schema:
         features.append(Feature(name, feature.kind, feature.unit, low, high, feature.missing))
     negative, positive = settings.project.target_values
     return freeze_schema(features, Target(settings.project.target, negative, positive))
+
+
+def dialect_of(settings: Settings) -> Dialect:
+    """Return how the project's CSV files are written."""
+    project = settings.project
+    return Dialect(project.separator, project.decimal, project.thousands, project.encoding)
 
 
 def read_settings(project: Path, environment: Mapping[str, str] | None = None) -> Settings:

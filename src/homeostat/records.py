@@ -28,6 +28,24 @@ Kind: TypeAlias = Literal["numeric", "categorical"]
 Side: TypeAlias = Literal["training", "anchor", "recent"]
 
 
+# --- data.dialects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a CSV file is written; the defaults are those of RFC 4180 in UTF-8, a point before the decimals."""
+
+    separator: str = ","
+    decimal: str = "."
+    thousands: str | None = None
+    encoding: str = "utf-8"
+
+    @property
+    def has_plain_numbers(self) -> bool:
+        """Whether numbers are written as programs write them."""
+        return self.decimal == "." and self.thousands is None
+
+
 # --- validation.schema --------------------------------------------------------------------------------------------
 
 

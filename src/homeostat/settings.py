@@ -7,9 +7,10 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from homeostat.errors import SettingsInvalid
 
@@ -49,8 +50,35 @@ class ProjectSettings(Section):
     )
     data: tuple[str, ...] = Field(min_length=1, description="Data files, relative to the project folder, or SQL URLs.")
     query: str | None = Field(default=None, description="The SQL query, when data is a database URL.")
+    separator: str = Field(
+        default=",",
+        pattern=r"^[!-~\t ]$",
+        description="What stands between the cells of CSV files: one character.",
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="What their numbers have before the decimals.")
+    thousands: Literal[",", ".", "'", "\u2019", " ", "\u00a0", "\u202f"] | None = Field(
+        default=None, description="What their numbers may have between the thousands."
+    )
+    encoding: str = Field(default="utf-8", description="How their text is encoded, by Python's names.")
     target: str = Field(description="The outcome column.")
     target_values: tuple[int | str, int | str] = Field(default=(0, 1), description="Negative, then positive.")
+
+    @field_validator("encoding")
+    @classmethod
+    def require_encoding(cls, name: str) -> str:
+        """Refuse a name that no text encoding has."""
+        try:
+            "".encode(name)
+        except LookupError as error:
+            raise PydanticCustomError("encoding", "the name of a text encoding, such as cp1252 or utf-16") from error
+        return name
+
+    @model_validator(mode="after")
+    def require_distinct_marks(self) -> Self:
+        """Refuse numbers whose thousands and decimals have the same mark."""
+        if self.thousands == self.decimal:
+            raise PydanticCustomError("thousands", "another mark between the thousands than before the decimals")
+        return self
 
 
 class FeatureSettings(Section):

@@ -32,7 +32,7 @@ def test_text_has_no_blanks_around_it_and_blank_text_is_missing() -> None:
     ("column", "cells"),
     [
         (pl.Series([1, 2]), ["1", "2"]),
-        (pl.Series([True, None]), ["true", None]),
+        (pl.Series([True, None]), [True, None]),
         (pl.Series([None, None]), [None, None]),
     ],
 )

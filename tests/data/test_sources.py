@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from sqlalchemy import insert
 
+from homeostat.data.csv_files import CsvSource
 from homeostat.data.sources import (
-    CsvSource,
     ParquetSource,
     Source,
     SqlSource,

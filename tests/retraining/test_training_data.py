@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete
 
 from homeostat.data.columns import unstack_rows
-from homeostat.data.sources import CsvSource
+from homeostat.data.csv_files import CsvSource
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.errors import ColumnMissing, DataInsufficient, HomeostatError, TargetInvalid
 from homeostat.monitoring.production import Quarantine, stamp_rows

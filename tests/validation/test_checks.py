@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from homeostat.data.columns import texts, unstack_rows
-from homeostat.data.sources import CsvSource, as_cells
+from homeostat.data.csv_files import CsvSource
+from homeostat.data.sources import as_cells
 from homeostat.errors import ColumnMissing
 from homeostat.records import CheckedRow, CheckedTable, Feature, Row, Schema, Target
 from homeostat.validation.checks import FLOAT32_MAX, check_row, check_table, describe_range

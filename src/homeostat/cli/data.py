@@ -8,12 +8,12 @@ import click
 import polars as pl
 
 from homeostat.cli import json_option, print_json, project_option
-from homeostat.data.sources import as_cells, open_source
+from homeostat.data.sources import as_cells, open_given, source_dialect
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.batch import score_table
 from homeostat.deployment.registry import require_production
 from homeostat.monitoring.labels import LabelItem, record_labels
-from homeostat.project import open_project
+from homeostat.project import dialect_of, open_project
 from homeostat.retraining.training_data import read_labels
 from homeostat.training.scoring import POSITIVE_FROM
 from homeostat.validation.checks import require_columns
@@ -37,12 +37,16 @@ def predict_command(context: click.Context, data: Path, output: Path, folder: Pa
     if not output.parent.is_dir():
         raise click.BadParameter(f"there is no folder {output.parent} to write into; create it", param_hint="-o")
     with open_project(folder) as project:
+        dialect = dialect_of(project.settings)
         with project.database.read() as connection:
             promotion = require_production(connection)
         release = open_release(find_release(promotion.release, project.blobs))
-    frame = open_source(str(data.resolve()), folder=folder).read()
-    require_columns(frame.columns, [feature.name for feature in release.schema.features])
-    scores = score_table(release, as_cells(frame, {f.name: f.kind for f in release.schema.features}))
+    names = [feature.name for feature in release.schema.features]
+    source = open_given(data, dialect, names)
+    frame = source.read()
+    require_columns(frame.columns, names)
+    kinds = {feature.name: feature.kind for feature in release.schema.features}
+    scores = score_table(release, as_cells(frame, kinds, source_dialect(source)))
     reasons: dict[int, list[str]] = {}
     for violation in scores.violations:
         words = f"{violation.column} = {violation.value!r}: {violation.rule} ({violation.expected})"
@@ -77,9 +81,9 @@ def label_command(context: click.Context, data: Path, source: str, folder: Path,
 
     Example: homeostat label outcomes.csv --source laboratory
     """
-    frame = open_source(str(data.resolve()), folder=folder).read()
-    require_columns(frame.columns, ["id", "label"])
     with open_project(folder) as project:
+        frame = open_given(data, dialect_of(project.settings), ["id", "label"]).read()
+        require_columns(frame.columns, ["id", "label"])
         target = project.schema.target
         meaning = read_labels(frame["label"].to_list(), target)
         values = [

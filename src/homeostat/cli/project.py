@@ -15,12 +15,12 @@ from rich.markup import escape
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
-from homeostat.data.sources import as_cells, guess_kinds, open_source
+from homeostat.data.sources import Source, as_cells, guess_kinds, open_given, open_source, source_dialect
 from homeostat.deployment.registry import current_promotion, resolve_release
 from homeostat.errors import SettingsInvalid
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import count_labels
-from homeostat.project import open_project, read_settings, schema_of
+from homeostat.project import dialect_of, open_project, read_settings, schema_of
 from homeostat.records import Json, Schema, Target, Violation
 from homeostat.retraining.asking import describe_waiting
 from homeostat.retraining.cycles import find_open_cycle, newest_cycles
@@ -145,8 +145,12 @@ def check_command(context: click.Context, data: Path | None, folder: Path, *, as
     """
     settings = read_settings(folder)
     schema = schema_of(settings)
-    places = [str(data.resolve())] if data else list(settings.project.data)
-    results = [check_place(place, folder, settings.project.query, schema) for place in places]
+    query, dialect = settings.project.query, dialect_of(settings)
+    places = [] if data else settings.project.data
+    sources = [open_source(place, folder=folder, query=query, dialect=dialect) for place in places]
+    if data:
+        sources.append(open_given(data, dialect, [feature.name for feature in schema.features]))
+    results = [check_source(source, schema) for source in sources]
     if as_json:
         print_json(results)
     else:
@@ -155,12 +159,11 @@ def check_command(context: click.Context, data: Path | None, folder: Path, *, as
     context.exit(1 if any(result["rejected"] for result in results) else 0)
 
 
-def check_place(place: str, folder: Path, query: str | None, schema: Schema) -> Json:
+def check_source(source: Source, schema: Schema) -> Json:
     """Return the result of checking one file or query; the target is checked where the table has it."""
-    source = open_source(place, folder=folder, query=query)
     frame = source.read()
     require_columns(frame.columns, [feature.name for feature in schema.features])
-    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
+    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, source_dialect(source)), schema)
     violations = list(checked.violations)
     target = schema.target
     if target.name in frame.columns:

@@ -20,7 +20,7 @@ from homeostat.cli import json_option, project_option
 from homeostat.cli.drift import write_page
 from homeostat.cli.output import new_console, new_table
 from homeostat.errors import SettingsInvalid
-from homeostat.project import read_settings, schema_of
+from homeostat.project import dialect_of, read_settings, schema_of
 from homeostat.records import Json
 from homeostat.simulation.backtest import OWN, run_backtest
 from homeostat.simulation.history import Names, read_history
@@ -73,7 +73,9 @@ def replay_command(
     Example: homeostat replay stream.csv --labels labels.csv --compare weekly.toml --html replay.html
     """
     names = Names(row_id, event_time, available_at, source)
-    history = read_history(stream, labels, schema_of(read_settings(folder)), names, delay_s=delay_s)
+    settings = read_settings(folder)
+    dialect = dialect_of(settings)
+    history = read_history(stream, labels, schema_of(settings), names, delay_s=delay_s, dialect=dialect)
     wishes = name_policies(policies)
     with scratch_folder(keep) as scratch, Teller(len(history), as_json=as_json, named=bool(wishes)) as teller:
         found = run_backtest(

@@ -1,12 +1,10 @@
-"""Where rows come from: CSV, Parquet and SQL queries, read whole into a table.
+"""Where rows come from: CSV, Parquet and SQL queries, read whole into a table, and its cells.
 
-Not here: whether a row is possible (`validation.checks`). A source hands over what stands there; an empty text cell is
-missing. A third party adds a source by satisfying `Source` and passing `tests/conformance/source.py`.
+Not here: CSV files (`data.csv_files`), or whether a row is possible (`validation.checks`). A source hands over what
+stands there; an empty text cell is missing. A third party adds a source by satisfying `Source` and passing
+`tests/conformance/source.py`.
 """
 
-import csv
-import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,12 @@ from sqlalchemy import CursorResult, NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.data.columns import texts
+from homeostat.data.csv_files import CsvSource
+from homeostat.data.detection import suit_dialect
+from homeostat.data.dialects import PLAIN, read_numbers
+from homeostat.data.refusals import file_digest, require_file, require_rows, require_unique, unreadable
 from homeostat.errors import SourceUnreadable
-from homeostat.records import Json, Kind
+from homeostat.records import Dialect, Json, Kind
 from homeostat.store.database import resolve_url
 
 
@@ -39,37 +41,6 @@ class Source(Protocol):
     def describe(self) -> Json:
         """Return the source's line of lineage: kind, name and the digest of what was read."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSource:
-    """A CSV file in UTF-8 with a header line. Every column is read as text: the schema says what is a number."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Return the file's name."""
-        return self.path.name
-
-    def read(self) -> pl.DataFrame:
-        """Return every row, all columns as text."""
-        header = read_header(self.path)
-        require_unique(header, self.name)
-        try:
-            # The header is read by `csv`: polars leaves doubled quotes in names, and takes [a] in a path for a pattern.
-            frame = pl.read_csv(self.path, infer_schema=False, glob=False, new_columns=header)
-        except (PolarsError, OSError) as error:
-            find_lines(self.path, width=len(header))
-            raise unreadable(self.name, str(error).splitlines()[0], "a CSV file in UTF-8 with a header line") from error
-        # A line that is blank or ends early is read as if its last cells were empty.
-        if frame[:, -1].null_count():
-            frame = frame.filter(pl.Series(find_lines(self.path, width=len(header))))
-        return require_rows(frame, self.name)
-
-    def describe(self) -> Json:
-        """Return the file's line of lineage."""
-        return {"kind": "csv", "name": self.name, "sha256": file_digest(self.path)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +98,7 @@ class SqlSource:
         return {"kind": "sql", "name": self.query}
 
 
-def open_source(location: str, *, folder: Path, query: str | None = None) -> Source:
+def open_source(location: str, *, folder: Path, query: str | None = None, dialect: Dialect = PLAIN) -> Source:
     """Return the source for a file path or a database URL with its query; relative paths begin at `folder`."""
     if "://" in location:
         if query is None:
@@ -138,39 +109,28 @@ def open_source(location: str, *, folder: Path, query: str | None = None) -> Sou
             )
         return SqlSource(resolve_url(location, folder), query)
     path = folder / location
-    return ParquetSource(path) if path.suffix in {".parquet", ".pq"} else CsvSource(path)
+    return ParquetSource(path) if is_parquet(path) else CsvSource(path, dialect)
 
 
-def read_header(path: Path) -> list[str]:
-    """Return the column names of a CSV file."""
-    require_file(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), None)
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise unreadable(path.name, str(error), "text in UTF-8") from error
-    if not header:
-        problem = "the file is empty" if header is None else "the first line is blank"
-        raise unreadable(path.name, problem, "a header line and rows")
-    return header
+def open_given(path: Path, usual: Dialect, needed: Sequence[str]) -> Source:
+    """Return the source for a file that was named by hand, in the dialect in which it has the needed columns.
 
-
-def find_lines(path: Path, *, width: int) -> list[bool]:
-    """Return for each line below the header whether it is a row; SourceUnreadable if one has not `width` cells.
-
-    A blank line is no row, except in a file of one column, where it is a missing value.
+    That is the usual one, of the project, if it fits: so a file of its own kind is never guessed at.
     """
-    found: list[bool] = []
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        try:
-            for cells in itertools.islice(csv.reader(file), 1, None):
-                if cells and len(cells) != width:
-                    problem = f"row {sum(found) + 1} has {len(cells)} of {width} cells"
-                    raise unreadable(path.name, problem, "as many cells in each row as in the header")
-                found.append(bool(cells) or width == 1)
-        except csv.Error as error:
-            raise unreadable(path.name, f"row {sum(found) + 1}: {error}", "plain cells") from error
-    return found
+    whole = path.resolve()
+    if is_parquet(whole) or not whole.is_file():
+        return open_source(str(whole), folder=whole.parent)
+    return CsvSource(whole, suit_dialect(whole, usual, needed))
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is read as Parquet: by its name."""
+    return path.suffix.lower() in {".parquet", ".pq"}
+
+
+def source_dialect(source: Source) -> Dialect:
+    """Return how a source writes numbers as text: a CSV file in its dialect, any other as programs do."""
+    return source.dialect if isinstance(source, CsvSource) else PLAIN
 
 
 def read_result(result: CursorResult[Any], source: str) -> pl.DataFrame:
@@ -183,38 +143,7 @@ def read_result(result: CursorResult[Any], source: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None, strict=False)
 
 
-def require_file(path: Path) -> None:
-    """Raise SourceUnreadable unless `path` is a file."""
-    if not path.is_file():
-        raise unreadable(str(path), "there is no such file", "an existing file")
-
-
-def require_unique(names: Sequence[str], source: str) -> None:
-    """Raise SourceUnreadable if two columns have the same name."""
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
-    if repeated:
-        raise unreadable(source, f"column {repeated[0]!r} stands twice in the header", "each column name once")
-
-
-def require_rows(frame: pl.DataFrame, source: str) -> pl.DataFrame:
-    """Return the table, or raise SourceUnreadable if it has no row."""
-    if frame.is_empty():
-        raise unreadable(source, "there is a header but no row", "at least one row")
-    return frame
-
-
-def unreadable(name: str, problem: str, expected: str) -> SourceUnreadable:
-    """Return the three-part error for a source."""
-    return SourceUnreadable(problem=f"{name}: {problem}", expected=expected, action="check the file or the query")
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def as_cells(frame: pl.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+def as_cells(frame: pl.DataFrame, kinds: Mapping[str, Kind], dialect: Dialect = PLAIN) -> dict[str, NDArray[Any]]:
     """Return columns as arrays of cells: float64 (NaN missing) where every cell is a number, else objects.
 
     Parameters
@@ -223,22 +152,24 @@ def as_cells(frame: pl.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, NDArra
         A table as a source read it.
     kinds
         The kind of each wanted column; wanted columns that the table lacks are left out.
+    dialect
+        How numbers are written where they are text.
     """
     return {
-        name: number_cells(frame[name]) if kind == "numeric" else text_cells(frame[name])
+        name: number_cells(frame[name], dialect) if kind == "numeric" else text_cells(frame[name])
         for name, kind in kinds.items()
         if name in frame.columns
     }
 
 
-def number_cells(column: pl.Series) -> NDArray[Any]:
+def number_cells(column: pl.Series, dialect: Dialect = PLAIN) -> NDArray[Any]:
     """Return a column as float64, or, if some cell is no number, as objects with those cells as they stand."""
     if column.dtype.is_numeric():
         return column.cast(pl.Float64).to_numpy(writable=True)
     if column.dtype != pl.String:
         return texts(column.to_list())
     stripped = blank_is_missing(column)
-    numbers = stripped.cast(pl.Float64, strict=False)
+    numbers = read_numbers(stripped, dialect)
     if numbers.null_count() == stripped.null_count():
         return numbers.to_numpy(writable=True)
     pairs = zip(numbers.to_list(), stripped.to_list(), strict=True)
@@ -246,11 +177,13 @@ def number_cells(column: pl.Series) -> NDArray[Any]:
 
 
 def text_cells(column: pl.Series) -> NDArray[Any]:
-    """Return a column as text, None for missing; SourceUnreadable if it holds lists, records or bytes."""
+    """Return a column as text, None for missing, or as booleans; SourceUnreadable for lists, records or bytes."""
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         raise unreadable(
             f"column {column.name!r}", f"it holds {column.dtype}", "numbers, text, moments or true and false"
         )
+    if column.dtype == pl.Boolean:
+        return texts(column.to_list())
     return texts(blank_is_missing(column.cast(pl.String)).to_list())
 
 

@@ -22,12 +22,12 @@ from homeostat.data.snapshots import (
     require_classes,
     take_labelled,
 )
-from homeostat.data.sources import Source, as_cells, open_source, text_cells
+from homeostat.data.sources import Source, as_cells, open_source, source_dialect, text_cells
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.errors import DataInsufficient, TargetInvalid
 from homeostat.monitoring.observed import read_rows
 from homeostat.monitoring.production import LabelledProduction, Quarantine, count_labels_ever, watched_range
-from homeostat.project import Project
+from homeostat.project import Project, dialect_of
 from homeostat.records import Columns, Json, LabelledRows, Promotion, Schema, Snapshot, Target
 from homeostat.retraining.selection import select_labels
 from homeostat.training.giveaways import find_giveaways
@@ -65,7 +65,7 @@ def load_table(
 ) -> Loaded:
     """Return the accepted rows of a table that a source has handed over; see `load_source`."""
     require_columns(frame.columns, [schema.target.name, *(feature.name for feature in schema.features)])
-    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}), schema)
+    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, source_dialect(source)), schema)
     outcomes = read_labels(frame[schema.target.name].to_list(), schema.target)
     labels = outcomes[checked.accepted]
     if (labels < 0).any():
@@ -138,7 +138,8 @@ def load_files(project: Project) -> list[Loaded]:
     """Return the rows of the project's own data."""
     found = []
     for location in project.settings.project.data:
-        source = open_source(location, folder=project.folder, query=project.settings.project.query)
+        query, dialect = project.settings.project.query, dialect_of(project.settings)
+        source = open_source(location, folder=project.folder, query=query, dialect=dialect)
         found.append(load_source(source, project.schema, origin=FILE, **shares_of(project)))
     return found
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from homeostat.data.columns import unstack_rows
-from homeostat.data.sources import CsvSource, as_cells
+from homeostat.data.csv_files import CsvSource
+from homeostat.data.sources import as_cells
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import list_promotions, list_releases
 from homeostat.errors import StateError

@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from homeostat.data.sources import as_cells, number_cells, open_source
+from homeostat.data.dialects import PLAIN
+from homeostat.data.sources import as_cells, number_cells, open_given, source_dialect
 from homeostat.errors import ColumnMissing, SourceUnreadable, TargetInvalid
-from homeostat.records import Schema
+from homeostat.records import Dialect, Schema
 from homeostat.retraining.training_data import read_labels
 from homeostat.store.tables import EPOCH
 from homeostat.validation.checks import require_columns
@@ -25,6 +26,8 @@ Micros: TypeAlias = NDArray[np.int64]
 # Of an outcome that is never known.
 NEVER = np.iinfo(np.int64).max
 NO_LABEL = -1
+# Who sends the outcomes where no column says so.
+SENDER = "replay"
 # Without a column of times, rows come one a minute from here on.
 BEGIN, STEP = datetime(2000, 1, 1, tzinfo=UTC), timedelta(minutes=1)
 # Beyond these no calendar holds what is reckoned from a moment: ages, periods.
@@ -72,7 +75,7 @@ class History:
 
 
 def read_history(
-    stream: Path, labels: Path | None, schema: Schema, names: Names, *, delay_s: float = 0.0, source: str = "replay"
+    stream: Path, labels: Path | None, schema: Schema, names: Names, *, delay_s: float = 0.0, dialect: Dialect = PLAIN
 ) -> History:
     """Return the history in a stream and a table of labels, each CSV or Parquet.
 
@@ -84,8 +87,8 @@ def read_history(
         For each id the outcome, in a column called as the target or `label`, and when it was known.
     delay_s
         How long after its row an outcome is known where no column says so.
-    source
-        Who sends the outcomes where no column says so.
+    dialect
+        How the project's CSV files are written; a file that is not so is read as it seems to be.
 
     Raises
     ------
@@ -96,17 +99,19 @@ def read_history(
     TargetInvalid
         An outcome is none of the target's two values.
     """
-    frame = open_source(str(stream.resolve()), folder=stream.parent).read()
-    require_columns(frame.columns, [feature.name for feature in schema.features])
+    features = [feature.name for feature in schema.features]
+    opened = open_given(stream, dialect, features)
+    frame = opened.read()
+    require_columns(frame.columns, features)
     ids = read_ids(frame, choose(frame, names.id, ROW_ID, stream), stream)
     column = choose(frame, names.time, EVENT_TIME, stream)
     times = read_moments(frame[column], stream) if column else count_minutes(len(ids))
-    told, place = (frame, np.arange(len(ids))) if labels is None else look_up(labels, ids, names)
+    told, place = (frame, np.arange(len(ids))) if labels is None else look_up(labels, ids, names, dialect)
     about = stream if labels is None else labels
     known, available, sources = (
         np.full(len(ids), NO_LABEL, dtype=np.int8),
         np.full(len(ids), NEVER),
-        [source] * len(ids),
+        [SENDER] * len(ids),
     )
     if labels is not None or schema.target.name in frame.columns:
         known[place] = read_outcomes(told, schema, about)
@@ -115,9 +120,9 @@ def read_history(
         available[place] = read_moments(told[column], about, missing=NEVER) if column else later
         column = choose(told, names.source, None, about)
         for row, sender in zip(place.tolist(), told[column].to_list() if column else [], strict=False):
-            sources[row] = source if sender is None else str(sender)[:80]
+            sources[row] = SENDER if sender is None else str(sender)[:80]
     keys = [as_key(str(one)) for one in ids]
-    cells = as_cells(frame, {feature.name: feature.kind for feature in schema.features})
+    cells = as_cells(frame, {feature.name: feature.kind for feature in schema.features}, source_dialect(opened))
     return History(ids, keys, times, cells, known, np.maximum(available, times), sources)
 
 
@@ -134,9 +139,11 @@ def choose(frame: pl.DataFrame, given: str | None, usual: str | None, path: Path
     return given
 
 
-def look_up(path: Path, ids: Sequence[int | str], names: Names) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+def look_up(
+    path: Path, ids: Sequence[int | str], names: Names, dialect: Dialect
+) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     """Return a table of labels, and for each of its lines which row of the stream it is about."""
-    frame = open_source(str(path.resolve()), folder=path.parent).read()
+    frame = open_given(path, dialect, [names.id or ROW_ID]).read()
     told = read_ids(frame, choose(frame, names.id or ROW_ID, None, path), path)
     rows = {str(one): row for row, one in enumerate(ids)}
     unknown = [one for one in told if str(one) not in rows]
