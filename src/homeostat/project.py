@@ -75,7 +75,7 @@ def schema_of(settings: Settings) -> Schema:
     features = []
     for name, feature in settings.features.items():
         low, high = (end if math.isfinite(end) else None for end in feature.range or (math.nan, math.nan))
-        features.append(Feature(name, feature.kind, feature.unit, low, high, feature.missing))
+        features.append(Feature(name, feature.kind, feature.unit, low, high, feature.missing, feature.booleans))
     negative, positive = settings.project.target_values
     return freeze_schema(features, Target(settings.project.target, negative, positive))
 

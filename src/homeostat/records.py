@@ -54,7 +54,8 @@ class Feature:
     """One input column: what a value may be.
 
     `low` and `high` bound the possible values, both inclusive, in `unit`; None is unbounded. `missing` holds the
-    markers that mean "not measured": they are imputed, never rejected.
+    markers that mean "not measured": they are imputed, never rejected. `booleans` is what false and true stand for;
+    without it they are the categories "false" and "true", and no numbers.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Feature:
     low: float | None = None
     high: float | None = None
     missing: tuple[float | str, ...] = ()
+    booleans: tuple[Label, Label] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,9 @@ class FeatureSettings(Section):
     unit: str | None = Field(default=None, description='Used in messages, such as "mg/dL".')
     range: tuple[float, float] | None = Field(default=None, description="Possible values, both ends included.")
     missing: tuple[float | str, ...] = Field(default=(), description='Markers that mean "not measured".')
+    booleans: tuple[int | str, int | str] | None = Field(
+        default=None, description="What false and true mean where they are sent; categories: the words themselves."
+    )
 
 
 class TrainingSettings(Section):

@@ -24,7 +24,9 @@ AGE = Feature("Age", "numeric", "years", low=0.0)
 DEBT = Feature("Debt", "numeric", high=5e37)
 ANY = Feature("Any", "numeric")
 CITY = Feature("City", "categorical", missing=("?",))
-FEATURES = (GLUCOSE, AGE, CITY, DEBT, ANY)
+SMOKES = Feature("Smokes", "categorical", booleans=("no", "yes"))
+FLAG = Feature("Flag", "numeric", low=0.0, high=1.0, booleans=(0, 1))
+FEATURES = (GLUCOSE, AGE, CITY, DEBT, ANY, SMOKES, FLAG)
 NUMERIC = tuple(feature for feature in FEATURES if feature.kind == "numeric")
 
 
@@ -140,7 +142,7 @@ def test_the_violated_value_is_told_as_it_was_sent(rows: list[dict[str, Any]]) -
 
 # --- each rule ----------------------------------------------------------------------------------------------------
 
-WHOLE: Row = {"Glucose": 100.0, "Age": 50.0, "City": "Bonn", "Debt": 0.0, "Any": -5.5}
+WHOLE: Row = {"Glucose": 100.0, "Age": 50.0, "City": "Bonn", "Debt": 0.0, "Any": -5.5, "Smokes": "no", "Flag": 1.0}
 
 
 def rules_broken(**cells: object) -> list[tuple[str, str]]:
@@ -176,7 +178,7 @@ def test_a_number_that_float32_cannot_hold_is_refused_even_without_a_range(value
     assert rules_broken(Any=value) == [("Any", "finite")]
 
 
-@pytest.mark.parametrize("value", [1.5, 1.0, math.nan, True, ["Bonn"], {"city": "Bonn"}])
+@pytest.mark.parametrize("value", [1.5, 1.0, math.nan, ["Bonn"], {"city": "Bonn"}])
 def test_what_is_no_text_is_refused_where_a_category_belongs(value: object) -> None:
     assert rules_broken(City=value) == [("City", "text")]
 
@@ -184,6 +186,28 @@ def test_what_is_no_text_is_refused_where_a_category_belongs(value: object) -> N
 @pytest.mark.parametrize(("sent", "kept"), [(7, "7"), (10**30, str(10**30)), ("", None), (None, None), ("?", "?")])
 def test_a_whole_number_is_a_category_and_no_text_is_a_missing_one(sent: object, kept: str | None) -> None:
     assert check_row({**WHOLE, "City": sent}, SCHEMA) == CheckedRow({**WHOLE, "City": kept}, ())
+
+
+@pytest.mark.parametrize(
+    ("column", "sent", "kept"),
+    [
+        ("City", True, "true"),
+        ("City", False, "false"),
+        ("Smokes", True, "yes"),
+        ("Smokes", False, "no"),
+        ("Flag", True, 1.0),
+        ("Flag", False, 0.0),
+    ],
+)
+def test_a_boolean_is_what_the_feature_says_it_stands_for_and_else_its_word(
+    column: str, sent: object, kept: str | float
+) -> None:
+    assert check_row({**WHOLE, column: sent}, SCHEMA) == CheckedRow({**WHOLE, column: kept}, ())
+
+
+@pytest.mark.parametrize("sent", ["?", " ? ", "n/a"])
+def test_a_marker_that_is_text_is_missing_with_or_without_blanks_around_it(sent: str) -> None:
+    assert check_row({**WHOLE, "Glucose": sent}, SCHEMA) == CheckedRow({**WHOLE, "Glucose": None}, ())
 
 
 def test_a_field_that_is_absent_is_not_the_same_as_null() -> None:
@@ -200,11 +224,11 @@ def test_an_unknown_field_is_refused_and_the_nearest_name_suggested() -> None:
     (far,) = check_row({**WHOLE, "xyz": 1}, SCHEMA).violations
 
     assert (near.column, near.rule, near.expected) == ("glucose", "unknown", "did you mean 'Glucose'?")
-    assert far.expected == "Glucose, Age, City, Debt, Any"
+    assert far.expected == "Glucose, Age, City, Debt, Any, Smokes, Flag"
 
 
 def test_violations_come_in_schema_order_and_unknown_fields_last() -> None:
-    row = {"xyz": 1, "Any": "x", "City": 1.5, "Glucose": 1e9, "Debt": 0}
+    row = {"xyz": 1, "Any": "x", "City": 1.5, "Glucose": 1e9, "Debt": 0, "Smokes": "no", "Flag": 0}
 
     rules = [(v.column, v.rule) for v in check_row(row, SCHEMA).violations]
 

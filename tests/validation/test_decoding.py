@@ -30,6 +30,8 @@ MIXED = freeze_schema(
         Feature("ward", "categorical"),
         Feature("Age", "numeric", None, 0, 130, ("n/a", -9)),
         Feature("größe", "numeric", None, 1, None),
+        Feature("smokes", "categorical", booleans=("no", "yes")),
+        Feature("flag", "numeric", None, 0, 1, booleans=(0, 1)),
     ],
     TARGET,
 )
@@ -116,7 +118,10 @@ def test_no_bytes_break_it(content: bytes) -> None:
 
 def test_accepted_rows_are_stacked_as_the_graph_takes_them() -> None:
     decoder = RowDecoder(MIXED)
-    sent: list[dict[str, object]] = [{"ward": " a ", "Age": "n/a", "größe": 1.7}, {"ward": 3, "Age": -9, "größe": None}]
+    sent: list[dict[str, object]] = [
+        {"ward": " a ", "Age": "n/a", "größe": 1.7, "smokes": True, "flag": 1},
+        {"ward": 3, "Age": -9, "größe": None, "smokes": "no", "flag": True},
+    ]
     cells = [decoder.convert_row(row) for row in sent]
     numbers, texts = decoder.stack([row for row in cells if row is not None])
     expected = graph_inputs(stack_rows([check_row(row, MIXED).row for row in sent], MIXED), MIXED)

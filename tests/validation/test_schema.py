@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeostat.errors import SettingsInvalid
-from homeostat.records import Feature, Schema, Target
+from homeostat.records import Feature, Kind, Label, Schema, Target
 from homeostat.validation.schema import class_label, freeze_schema, is_label, schema_from_json, schema_to_json
 
 TARGET = Target("Outcome", 0, 1)
@@ -28,7 +28,12 @@ numeric = st.builds(
     st.lists(finite | st.text(max_size=3), max_size=3).map(tuple),
 )
 categorical = st.builds(
-    Feature, names, st.just("categorical"), units, missing=st.lists(st.text(), max_size=2).map(tuple)
+    Feature,
+    names,
+    st.just("categorical"),
+    units,
+    missing=st.lists(st.text(), max_size=2).map(tuple),
+    booleans=st.none() | st.just(("no", "yes")),
 )
 targets = st.sampled_from([Target("\0", 0, 1), Target("\0", "no", "yes"), Target("\0", 1, "1")])
 features = st.lists((numeric | categorical).filter(lambda f: f.name != "\0"), max_size=4, unique_by=lambda f: f.name)
@@ -39,6 +44,25 @@ def test_a_schema_survives_json_under_the_same_digest(features: list[Feature], t
     schema = freeze_schema(features, target)
 
     assert schema_from_json(json.loads(json.dumps(schema_to_json(schema)))) == schema
+
+
+def test_a_schema_without_booleans_has_the_digest_that_it_always_had() -> None:
+    assert digest_of(GLUCOSE, CITY) == "d7d1092ca51e84cfab86d5663f0777033c07760dbe0f0c4888d152a026112d95"
+
+
+@pytest.mark.parametrize(
+    ("kind", "booleans"),
+    [
+        ("numeric", ("no", "yes")),
+        ("numeric", (1, 1)),
+        ("categorical", (0, 1)),
+        ("categorical", ("yes", "yes")),
+        ("categorical", ("", "yes")),
+    ],
+)
+def test_booleans_that_are_not_two_values_of_the_feature_are_refused(kind: Kind, booleans: tuple[Label, Label]) -> None:
+    with pytest.raises(SettingsInvalid, match=r"features\.smokes\.booleans"):
+        freeze_schema([Feature("smokes", kind, booleans=booleans)], TARGET)
 
 
 def test_a_name_that_begins_with_a_dot_is_refused() -> None:
@@ -61,6 +85,8 @@ def digest_of(*features: Feature, target: Target = TARGET) -> str:
         {"high": 601.0},
         {"missing": (0.0,)},
         {"missing": ("n/a", 0.0)},
+        {"booleans": (0, 1)},
+        {"booleans": (1, 0)},
     ],
 )
 def test_every_setting_of_a_feature_is_part_of_the_digest(other: dict[str, object]) -> None:

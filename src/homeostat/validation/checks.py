@@ -18,6 +18,8 @@ from homeostat.data.columns import texts
 from homeostat.errors import ColumnMissing
 from homeostat.records import CheckedRow, CheckedTable, Feature, Floats, Schema, Texts, Violation
 
+# What false and true are where a feature says nothing else: so Parquet, databases and JSON write them.
+WORDS = ("false", "true")
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -72,8 +74,10 @@ NUMBER_RULES = (
 
 def parse_number(cell: object, feature: Feature) -> float | Violation:
     """Return the number in a cell, NaN if it is missing, or the violation of rule `number`."""
-    if cell is None or (isinstance(cell, str) and cell in feature.missing):
+    if cell is None or (isinstance(cell, str) and cell.strip() in feature.missing):
         return math.nan
+    if isinstance(cell, bool) and feature.booleans is not None:
+        return float(feature.booleans[cell])
     if isinstance(cell, float | int) and not isinstance(cell, bool):
         try:
             return float(cell)
@@ -85,14 +89,16 @@ def parse_number(cell: object, feature: Feature) -> float | Violation:
 def parse_text(cell: object, feature: Feature) -> str | Violation | None:
     """Return the category in a cell, None if it is missing, or the violation of rule `text`.
 
-    A whole number is a category too: codes are written 1, 2, 3 as often as "1", "2", "3". Blanks around a text are no
-    part of it.
+    A whole number is a category too: codes are written 1, 2, 3 as often as "1", "2", "3". A boolean is the category
+    that the feature says, else its word. Blanks around a text are no part of it.
     """
     if cell is None:
         return None
     if isinstance(cell, str):
         return cell.strip() or None
-    if isinstance(cell, int) and not isinstance(cell, bool):
+    if isinstance(cell, bool):
+        return str((feature.booleans or WORDS)[cell]).strip()
+    if isinstance(cell, int):
         return str(cell)
     return Violation(feature.name, cell, "text", "a category as text, null if not known")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homeostat.records import Cell, Feature, Schema
-from homeostat.validation.checks import FLOAT32_MAX
+from homeostat.validation.checks import FLOAT32_MAX, WORDS
 
 # The cells of an accepted row, in schema order: a float, a category, None for missing. A number that is a marker for
 # "missing" is still the number.
@@ -43,7 +43,7 @@ class RowDecoder:
         self._lows = np.array([low for _, low, _, _ in self._numbers])
         self._highs = np.array([high for _, _, high, _ in self._numbers])
         # Whether the decoded struct is the row already: without texts there is nothing to strip or to translate.
-        self._plain = not self._texts and not any(isinstance(m, str) for f in schema.features for m in f.missing)
+        self._plain = all(type_of(feature) == float | None for feature in schema.features)
 
     def decode_row(self, content: bytes | msgspec.Raw) -> Cells | None:
         """Return the cells of one accepted row of JSON, else None."""
@@ -104,13 +104,16 @@ class RowDecoder:
         return cells
 
     def _translate(self, cells: Cells) -> Cells | None:
-        """Return the cells with categories as `checks.parse_text` has them and markers that are text as None."""
+        """Return the cells with categories, booleans and markers that are text as the rules read them."""
         translated = list(cells)
         for place, (cell, feature) in enumerate(zip(cells, self._features, strict=True)):
-            if feature.kind == "categorical":
+            if isinstance(cell, bool):
+                value = (feature.booleans or WORDS)[cell]
+                translated[place] = str(value).strip() if feature.kind == "categorical" else float(value)
+            elif feature.kind == "categorical":
                 translated[place] = None if cell is None else str(cell).strip() or None
             elif isinstance(cell, str):
-                if cell not in feature.missing:
+                if cell.strip() not in feature.missing:
                     return None
                 translated[place] = None
         return tuple(translated)
@@ -130,8 +133,11 @@ NO_TEXTS: NDArray[np.object_] = np.empty((0, 0), dtype=object)
 def type_of(feature: Feature) -> Any:  # Any: a type made at run time
     """Return the type of a feature's cell in JSON."""
     if feature.kind == "categorical":
-        return str | int | None
-    return float | str | None if any(isinstance(marker, str) for marker in feature.missing) else float | None
+        return str | int | bool | None
+    found: Any = float | None
+    if any(isinstance(marker, str) for marker in feature.missing):
+        found |= str
+    return found if feature.booleans is None else found | bool
 
 
 def limits_of(feature: Feature) -> tuple[float, float, tuple[float, ...]]:

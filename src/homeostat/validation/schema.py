@@ -17,8 +17,8 @@ def freeze_schema(features: Sequence[Feature], target: Target) -> Schema:
     Raises
     ------
     SettingsInvalid
-        A name begins with a dot, a range is empty, a category has a range or a number as marker, the target is also a
-        feature, or its two values are the same.
+        A name begins with a dot, a range is empty, a category has a range or a number as marker, booleans have no two
+        values of the feature's kind, the target is also a feature, or its two values are the same.
     """
     for feature in features:
         require_consistent(feature)
@@ -53,6 +53,8 @@ def require_consistent(feature: Feature) -> None:
             expected="the smaller end first",
             action="swap the two numbers",
         )
+    if feature.booleans is not None:
+        require_booleans(where, feature.booleans, int if feature.kind == "numeric" else str)
     if feature.kind == "numeric":
         return
     if (feature.low, feature.high) != (None, None):
@@ -70,21 +72,29 @@ def require_consistent(feature: Feature) -> None:
         )
 
 
+def require_booleans(where: str, booleans: tuple[Label, Label], kind: type) -> None:
+    """Raise SettingsInvalid unless false and true stand for two different values that the feature can have."""
+    if booleans[0] == booleans[1] or not all(isinstance(value, kind) and str(value).strip() for value in booleans):
+        raise SettingsInvalid(
+            problem=f"{where}.booleans is {list(booleans)}",
+            expected=f"two different {'whole numbers' if kind is int else 'texts'}: what false means, then true",
+            action="write the two values as they stand in the data, or remove the setting",
+        )
+
+
 def content_of(features: tuple[Feature, ...], target: Target) -> Json:
     """Return the JSON object that a schema's digest covers."""
     return {
-        "features": [
-            {
-                "name": f.name,
-                "kind": f.kind,
-                "unit": f.unit,
-                "range": [f.low, f.high],
-                "missing": list(f.missing),
-            }
-            for f in features
-        ],
+        "features": [content_of_feature(feature) for feature in features],
         "target": {"name": target.name, "negative": target.negative, "positive": target.positive},
     }
+
+
+def content_of_feature(feature: Feature) -> Json:
+    """Return the JSON object of one feature; without booleans it is that of a schema of before."""
+    content: Json = {"name": feature.name, "kind": feature.kind, "unit": feature.unit}
+    content |= {"range": [feature.low, feature.high], "missing": list(feature.missing)}
+    return content if feature.booleans is None else content | {"booleans": list(feature.booleans)}
 
 
 def schema_to_json(schema: Schema) -> Json:
@@ -95,11 +105,16 @@ def schema_to_json(schema: Schema) -> Json:
 def schema_from_json(data: Json) -> Schema:
     """Return the schema that `schema_to_json` wrote."""
     features = [
-        Feature(f["name"], f["kind"], f["unit"], f["range"][0], f["range"][1], tuple(f["missing"]))
+        Feature(f["name"], f["kind"], f["unit"], *f["range"], tuple(f["missing"]), read_booleans(f.get("booleans")))
         for f in data["features"]
     ]
     target = data["target"]
     return freeze_schema(features, Target(target["name"], target["negative"], target["positive"]))
+
+
+def read_booleans(values: list[Label] | None) -> tuple[Label, Label] | None:
+    """Return what a schema's JSON declares of booleans."""
+    return None if values is None else (values[0], values[1])
 
 
 def is_label(value: object, target: Target) -> bool:

@@ -224,12 +224,13 @@ def describe_row(schema: Schema) -> Json:
 def describe_feature(feature: Feature) -> Json:
     """Return the JSON Schema of one feature; null is a value that was not measured."""
     if feature.kind == "categorical":
-        return {"type": ["string", "integer", "null"], "description": "a category"}
+        return {"type": ["string", "integer", "boolean", "null"], "description": "a category"}
     # Wider than float32 is no number that the model can hold.
     low = -FLOAT32_MAX if feature.low is None else max(feature.low, -FLOAT32_MAX)
     high = FLOAT32_MAX if feature.high is None else min(feature.high, FLOAT32_MAX)
+    others = feature.missing if feature.booleans is None else (*feature.missing, False, True)
     return {
-        "anyOf": [{"type": "number", "minimum": low, "maximum": high}, {"enum": [*feature.missing, None]}],
+        "anyOf": [{"type": "number", "minimum": low, "maximum": high}, {"enum": [*others, None]}],
         "description": describe_range(feature),
     }
 
