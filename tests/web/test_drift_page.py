@@ -1,6 +1,5 @@
 """The page of a drift check: whole, self-contained, readable without eyes or mouse, and deaf to what names say."""
 
-from html.parser import HTMLParser
 from itertools import combinations
 
 import numpy as np
@@ -12,39 +11,10 @@ from homeostat.validation.profiles import build_profile, count_rows
 from homeostat.validation.schema import freeze_schema
 from homeostat.web.distributions import compare_shares, place_bars
 from homeostat.web.drift_page import name_places, overlap, render_drift_page
+from tests.web.html_page import Page
 
-VOID = {"meta", "br"}
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 SCHEMA = freeze_schema([Feature(HOSTILE, "numeric"), Feature("city", "categorical")], Target("y", 0, 1))
-
-
-class Page(HTMLParser):
-    """A page taken apart: its elements with their attributes, its text, and whether every element is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data.strip())
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def columns(n_rows: int, *, shift: float = 0.0, city: str = "Bonn") -> Columns:

@@ -39,6 +39,11 @@ def is_barred(connection: Connection, digest: str, *, labels_ever: int) -> bool:
     return labels_then is not None and labels_ever <= labels_then
 
 
+def list_barred(connection: Connection) -> dict[str, str]:
+    """Return why each release that was rolled back is barred, by its digest."""
+    return {row.release: row.reason for row in connection.execute(select(barred.c.release, barred.c.reason))}
+
+
 def restore(
     database: Database,
     release: str,

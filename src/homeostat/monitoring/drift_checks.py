@@ -78,6 +78,32 @@ def find_check(connection: Connection, *, epoch: int, last_seq: int) -> Json:
     return as_check(connection.execute(query).one())
 
 
+def leaf_through_checks(connection: Connection, *, limit: int, before: int | None = None) -> list[Json]:
+    """Return the newest checks of all watches, newest first; those before number `before` if given."""
+    query = select(drift_checks).order_by(drift_checks.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(drift_checks.c.id < before)
+    return [as_check(row) for row in connection.execute(query)]
+
+
+def find_numbered_check(connection: Connection, number: int) -> Json | None:
+    """Return the check of a number, None if there is none."""
+    row = connection.execute(select(drift_checks).where(drift_checks.c.id == number)).first()
+    return as_check(row) if row else None
+
+
+def find_check_from(connection: Connection, first_seq: int) -> int | None:
+    """Return the number of the check whose window begins at a row, None if there is none."""
+    return connection.scalar(select(drift_checks.c.id).where(drift_checks.c.first_seq == first_seq))
+
+
+def last_check_of(connection: Connection, release: str) -> Json | None:
+    """Return the newest check of a release, of whichever time in production; None if it has none."""
+    newest = select(func.max(drift_checks.c.id)).where(drift_checks.c.release == release)
+    number = connection.scalar(newest)
+    return None if number is None else find_numbered_check(connection, number)
+
+
 def last_checked(connection: Connection, *, epoch: int) -> int | None:
     """Return the last observed number that a check of this watch has covered, None before the first."""
     last: int | None = connection.scalar(select(func.max(drift_checks.c.last_seq)).where(drift_checks.c.epoch == epoch))

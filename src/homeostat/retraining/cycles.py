@@ -54,6 +54,12 @@ def list_cycles(connection: Connection) -> list[Cycle]:
     return [as_cycle(row) for row in connection.execute(select(cycles).order_by(cycles.c.id))]
 
 
+def find_cycle(connection: Connection, number: int) -> Cycle | None:
+    """Return the turn of a number, None if there is none."""
+    row = connection.execute(select(cycles).where(cycles.c.id == number)).first()
+    return as_cycle(row) if row else None
+
+
 def newest_cycles(connection: Connection, *, limit: int) -> list[Cycle]:
     """Return the newest turns, oldest first."""
     newest = connection.execute(select(cycles).order_by(cycles.c.id.desc()).limit(limit)).all()

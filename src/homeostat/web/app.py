@@ -27,6 +27,7 @@ from homeostat.web.openapi import describe_predict
 from homeostat.web.openapi_protocols import describe_infer, describe_invocations
 from homeostat.web.operations import add_operations
 from homeostat.web.page_responses import add_static
+from homeostat.web.pages import add_pages
 from homeostat.web.predict import judge_predict, reply_to_row
 from homeostat.web.problems import answer_problems
 from homeostat.web.routes import add_health, add_state
@@ -61,6 +62,7 @@ def create_app(project: Project) -> FastAPI:
     add_asking(app, worker)
     add_state(app, worker)
     add_health(app, worker)
+    add_pages(app, worker)
     add_open_inference(app, worker)
     add_mlflow_scoring(app, worker)
     add_login(app, worker)

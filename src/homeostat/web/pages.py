@@ -1,0 +1,66 @@
+"""The routes of the pages beside the board: releases, comparison, drift checks, cycles, events.
+
+Not here: what each shows (one file a page), or how a page is rendered (`web.rendering`). The database is always read
+in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, TypeAlias
+
+from fastapi import FastAPI, Query, Request, Response
+from sqlalchemy import Connection
+
+from homeostat.deployment.registry import resolve_release
+from homeostat.errors import ReleaseMissing
+from homeostat.web.contents import Content, to_page
+from homeostat.web.problems import Problem, refuse
+from homeostat.web.release_page import describe_release
+from homeostat.web.releases_page import describe_releases
+from homeostat.web.worker import Worker
+
+# No line of any table is numbered beyond.
+LAST_NUMBER = 2**53
+Before: TypeAlias = Annotated[int | None, Query(ge=1, le=LAST_NUMBER, description="Only what is older than this.")]
+
+
+def add_pages(app: FastAPI, worker: Worker) -> None:
+    """Add the routes of the pages."""
+    project = worker.project
+
+    @app.get("/releases", include_in_schema=False)
+    async def releases(request: Request, before: Before = None) -> Response:
+        return await show(request, worker, lambda connection: describe_releases(connection, before=before))
+
+    @app.get("/releases/{release}", include_in_schema=False)
+    async def release(request: Request, release: str) -> Response:
+        return await show(
+            request,
+            worker,
+            lambda connection: describe_release(connection, project, resolve_release(connection, release)),
+        )
+
+
+async def show(request: Request, worker: Worker, describe: Callable[[Connection], Content | None]) -> Response:
+    """Answer with a page; where there is nothing of that name, with the problem."""
+
+    def make() -> str | None:
+        with worker.project.database.read() as connection:
+            content = describe(connection)
+        return None if content is None else to_page(content, project=worker.project.settings.project.name)
+
+    try:
+        page = await asyncio.to_thread(make)
+    except ReleaseMissing as error:
+        return refuse(request, Problem(HTTPStatus.NOT_FOUND, error.code, error.problem, error.expected, error.action))
+    if page is None:
+        return refuse(request, nothing_there(request.url.path))
+    return Response(page, media_type="text/html")
+
+
+def nothing_there(path: str) -> Problem:
+    """Return the problem of a page about something that does not exist."""
+    return Problem(
+        HTTPStatus.NOT_FOUND, "page-missing", f"there is no {path[:200]}", "a page that another one leads to", "see /"
+    )
