@@ -9,8 +9,9 @@ from homeostat.monitoring.drift import detect_drift, report_to_json
 from homeostat.records import Columns, Feature, Json, Profile, Target
 from homeostat.validation.profiles import build_profile, count_rows
 from homeostat.validation.schema import freeze_schema
+from homeostat.web.contents import to_document
 from homeostat.web.distributions import compare_shares, place_bars
-from homeostat.web.drift_page import name_places, overlap, render_drift_page
+from homeostat.web.drift_page import describe_check, name_places, overlap
 from tests.web.html_page import Page
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
@@ -35,7 +36,7 @@ def judged(reference: Columns, current: Columns) -> tuple[Json, tuple[Profile, P
 def render(current: Columns, *, alerts: tuple[Json, ...] = (), note: str = "", **report: object) -> str:
     check, profiles = judged(columns(400), current)
     check["report"] |= report
-    return render_drift_page(check, project=HOSTILE, alerts=alerts, profiles=profiles, note=note)
+    return to_document(describe_check(check, alerts=alerts, profiles=profiles, note=note), project=HOSTILE)
 
 
 def test_every_element_is_closed_and_every_name_of_an_element_is_its_own() -> None:
@@ -140,14 +141,16 @@ def test_the_axis_names_the_bars_beside_it_and_some_bins_none_over_another(
 def test_where_there_is_nothing_to_draw_the_note_says_so() -> None:
     check, _ = judged(columns(400), columns(100))
 
-    page = Page(render_drift_page(check, project="clinic", alerts=[], profiles=None, note="The rows are deleted."))
+    page = Page(
+        to_document(describe_check(check, alerts=[], profiles=None, note="The rows are deleted."), project="clinic")
+    )
 
     assert "The rows are deleted." in page.texts
     assert page.of("figure") == []
 
 
 def test_before_the_first_check_the_page_says_that_there_is_none() -> None:
-    page = Page(render_drift_page(None, project="clinic", alerts=[], profiles=None, note=""))
+    page = Page(to_document(describe_check(None, alerts=[], profiles=None, note=""), project="clinic"))
 
     assert page.texts.count("No window has been checked yet") == 1
     assert page.of("table") == []
@@ -157,7 +160,9 @@ def test_a_window_of_which_no_row_was_tested_has_no_table() -> None:
     check, _ = judged(columns(400), columns(100))
     check["report"]["features"] = []
 
-    page = Page(render_drift_page(check, project="clinic", alerts=[], profiles=None, note="None is accepted."))
+    page = Page(
+        to_document(describe_check(check, alerts=[], profiles=None, note="None is accepted."), project="clinic")
+    )
 
     assert "No row of this window could be tested" in page.texts
     assert page.of("table") == []

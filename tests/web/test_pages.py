@@ -5,12 +5,23 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from sqlalchemy import delete, update
 
-from homeostat.deployment.artifacts import find_release
-from homeostat.deployment.registry import list_releases
+from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.registry import list_releases, require_production
+from homeostat.loop import begin_by_hand
+from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.windows import watch
 from homeostat.project import Project
+from homeostat.records import Row
+from homeostat.store.events import append_event, find_last, newest_events
+from homeostat.store.tables import events, releases
+from homeostat.web.events_page import PER_PAGE
 from homeostat.web.release_facts import NOTE
+from tests.production_log import NOW, answer, own_lease
 from tests.web.html_page import Page
+
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 
 
 def look(client: httpx.Client, path: str) -> Page:
@@ -122,15 +133,166 @@ def test_a_damaged_release_says_what_is_wrong(project: Project, client: httpx.Cl
     assert "the bytes of 'metrics.json' differ from their digest" in text
 
 
-@pytest.mark.parametrize("path", ["/releases/99", "/releases/ffffffff", "/releases/%3Cscript%3E"])
+@pytest.fixture
+def windows(project: Project) -> Project:
+    """Two windows of patients, the second with another glucose, checked as the loop does; and an alert."""
+    patient: Row = {
+        "Pregnancies": 3, "Glucose": 117, "BloodPressure": 72, "SkinThickness": 23, "Insulin": 0, "BMI": 32.0,
+        "DiabetesPedigreeFunction": 0.37, "Age": 29,
+    }  # fmt: skip
+    answer(project.database, [{**patient, "Glucose": 90 + number % 60} for number in range(400)])
+    with project.database.read() as connection:
+        promotion = require_production(connection)
+    release = open_release(find_release(promotion.release, project.blobs))
+    lease = own_lease(project.database)
+    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
+    watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=NOW)
+    told = {"kind": "sudden", "subject": HOSTILE, "sentence": f"{HOSTILE} moved", "figures": {}, "epoch": 1}
+    with project.database.write() as connection:
+        append_event(connection, "alert", told, now=NOW)
+    return project
+
+
+def test_the_drift_checks_are_listed_newest_first_with_their_scores(windows: Project, client: httpx.Client) -> None:
+    page = look(client, "/drift")
+
+    assert [link["href"] for link in page.of("a") if str(link["href"]).startswith("/drift/")] == [
+        "/drift/2",
+        "/drift/1",
+    ]
+    assert "Drift scores of checks 1 to 2" in [one.get("aria-label") for one in page.of("svg")]
+    assert windows.folder.is_dir()
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_drift_check_shows_its_window_then_and_now_and_the_alerts_of_its_watch(client: httpx.Client) -> None:
+    page = look(client, "/drift/2")
+
+    assert len([one for one in page.of("svg") if one.get("role") == "img"]) == 8
+    assert f"{HOSTILE} moved" in page.texts
+    assert {"href": "/drift/1"} in page.of("a")
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_check_whose_baseline_is_gone_has_its_table_and_no_pictures(project: Project, client: httpx.Client) -> None:
+    shutil.rmtree(find_release(first_digest(project), project.blobs))
+
+    page = look(client, "/drift/1")
+
+    assert "Glucose" in page.texts
+    assert any(text.startswith("Nothing can be drawn: there is no release") for text in page.texts)
+
+
+def test_before_the_first_check_the_list_says_so(client: httpx.Client) -> None:
+    assert any("None yet" in text for text in look(client, "/drift").texts)
+
+
+def test_a_cycle_tells_its_steps_its_verdict_and_how_it_ended(client: httpx.Client) -> None:
+    page = look(client, "/cycles/1")
+
+    steps = ["snapshot", "search", "fit", "track", "gate", "shadow", "approve", "promote", "mirror"]
+    assert set(steps) <= set(page.texts)
+    assert {"promoted", "the first release of a test", "Gate", "skill"} <= set(page.texts)
+    assert {"href": "/releases/1"} in page.of("a")
+
+
+def test_a_cycle_under_way_says_which_step_is_next(project: Project, client: httpx.Client) -> None:
+    begin_by_hand(project, reason=HOSTILE)
+
+    page = look(client, "/cycles/2")
+
+    assert HOSTILE in page.texts
+    assert "under way; the next step is snapshot" in page.texts
+
+
+def test_the_events_are_listed_newest_first_and_by_kind(project: Project, client: httpx.Client) -> None:
+    with project.database.read() as connection:
+        last = find_last(connection)[0]
+
+    everything, gates = look(client, "/events"), look(client, "/events?kind=gate")
+
+    lines = [str(link["href"]) for link in everything.of("a") if str(link["href"]).startswith("/events/")]
+    assert lines == [f"/events/{number}" for number in range(last, 0, -1)]
+    assert len([link for link in gates.of("a") if str(link["href"]).startswith("/events/")]) == 1
+
+
+def test_older_lines_are_a_page_away(project: Project, client: httpx.Client) -> None:
+    with project.database.write() as connection:
+        for number in range(PER_PAGE):
+            append_event(connection, "alert", {"sentence": f"alert {number}"}, now=NOW)
+        last = find_last(connection)[0]
+
+    first = look(client, "/events")
+    older = next(str(link["href"]) for link in first.of("a") if "before" in str(link["href"]))
+    second = look(client, older)
+
+    assert older == f"/events?before={last - PER_PAGE + 1}"
+    assert {"href": f"/events/{last - PER_PAGE}"} in second.of("a")
+    assert {"href": "/events"} in second.of("a")
+
+
+def test_a_line_shows_what_was_written_its_digest_and_what_it_is_about(project: Project, client: httpx.Client) -> None:
+    with project.database.read() as connection:
+        gate = newest_events(connection, "gate", limit=1)[0]
+
+    page = look(client, f"/events/{gate.seq}")
+
+    assert {"skill", gate.digest, "is that of this line", "is its digest"} <= set(page.texts)
+    assert {"href": f"/releases/{first_digest(project)}"} in page.of("a")
+
+
+def test_a_line_that_was_edited_is_told_and_so_is_the_one_after_a_line_that_was(
+    project: Project, client: httpx.Client
+) -> None:
+    with project.database.write() as connection:
+        connection.execute(update(events).where(events.c.seq == 2).values(payload='{"x": 1}', digest="0" * 64))
+
+    assert "is not that of this line: it was edited" in look(client, "/events/2").texts
+    assert "is not its digest" in look(client, "/events/3").texts
+
+
+def test_what_a_stranger_has_written_into_an_event_stays_text(project: Project, client: httpx.Client) -> None:
+    with project.database.write() as connection:
+        told = {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}], "deep": {HOSTILE: {"a": {"b": [1, None, True, 0.5]}}}}
+        event = append_event(connection, HOSTILE[:40], told, now=NOW)
+
+    page = look(client, f"/events/{event.seq}")
+
+    assert HOSTILE in page.texts
+    assert "49" not in page.texts
+
+
+def test_releases_stand_side_by_side(promote_copy: Callable[[str], str], client: httpx.Client) -> None:
+    digest = promote_copy("second")
+
+    page = look(client, f"/compare?release=1&release={digest[:10]}&release=1")
+
+    assert {"Release 1, release 2, side by side", "passed", "in production", "was in production"} <= set(page.texts)
+    assert "Reliability: release 1, release 2" in [one.get("aria-label") for one in page.of("svg")]
+    assert "Not in parameters, settings, features, rows or software." in page.texts
+
+
+@pytest.mark.parametrize("query", ["", "?release=99", "?release=" + "&release=".join("1" * 30)])
+def test_a_comparison_of_nothing_or_of_too_much_is_refused(client: httpx.Client, query: str) -> None:
+    answer = client.get(f"/compare{query}")
+
+    assert answer.status_code in (400, 404, 422)
+    assert set(answer.json()) >= {"code", "detail", "expected", "action"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/releases/99", "/releases/ffffffff", "/releases/%3Cscript%3E", "/drift/99", "/cycles/99", "/events/99999"],
+)
 def test_what_is_not_there_is_a_404_that_says_so(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
 
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert set(answer.json()) >= {"code", "detail", "expected", "action"}
 
 
 def test_before_the_first_release_the_list_says_how_to_make_one(project: Project, client: httpx.Client) -> None:
     with project.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM releases")
+        connection.execute(delete(releases))
 
     assert "homeostat train" in look(client, "/releases").texts

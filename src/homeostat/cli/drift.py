@@ -16,18 +16,16 @@ from sqlalchemy import Connection
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
-from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.registry import current_promotion
 from homeostat.errors import InputError
 from homeostat.monitoring.alerts import list_alerts
 from homeostat.monitoring.drift_checks import latest_drift_check
-from homeostat.monitoring.observed import read_rows
 from homeostat.monitoring.verdicts import Reading, headline, list_readings, list_verdicts, short
 from homeostat.project import Project, open_project
-from homeostat.records import Json, Profile
+from homeostat.records import Json
 from homeostat.store.blobs import write_durably
-from homeostat.validation.profiles import count_rows
-from homeostat.web.drift_page import render_drift_page
+from homeostat.web.contents import to_document
+from homeostat.web.drift_facts import describe_drift
 
 NOTHING_YET = "No window has been checked yet: the loop checks each complete window of accepted rows once."
 COLOURS = {"fired": "red", "quiet": "green", "gathering": "yellow"}
@@ -114,32 +112,16 @@ def name_evidence(reading: Reading) -> list[str]:
 
 
 def render(project: Project, check: Json | None, alerts: list[Json]) -> str:
-    """Return the page of a check."""
-    profiles, note = count_again(project, check) if check else (None, "")
-    name = project.settings.project.name
-    return render_drift_page(check, project=name, alerts=alerts, profiles=profiles, note=note)
-
-
-def count_again(project: Project, check: Json) -> tuple[tuple[Profile, Profile] | None, str]:
-    """Return the baseline and the window of a check, counted again from the log, and a note if rows have gone.
+    """Return the page of a check as one file.
 
     Raises
     ------
     ReleaseMissing, ArtifactCorrupt
         The release that holds the baseline is not in the store, or is damaged.
     """
-    judged = check["report"]["n_current"]
-    if not judged:
-        return None, "No row of this window is accepted by the release's schema."
-    release = open_release(find_release(check["release"], project.blobs))
     with project.database.read() as connection:
-        columns = read_rows(connection, release.schema, first=check["first_seq"], last=check["last_seq"])
-    current = count_rows(columns, release.schema, release.profile)
-    if not current.n_rows:
-        return None, "The rows of this window have been deleted since, so there is nothing to draw."
-    gone = judged - current.n_rows
-    note = f"{gone} of the {judged} rows of this window have been deleted since; the others are drawn." if gone else ""
-    return (release.profile, current), note
+        content = describe_drift(connection, project, check, alerts=alerts)
+    return to_document(content, project=project.settings.project.name)
 
 
 def write_page(path: Path, text: str) -> None:

@@ -183,7 +183,7 @@ def draw_sample(number: int) -> Markup:
 
 def draw_scores(scores: Sequence[tuple[float, bool]], boundary: float, *, label: str) -> Markup:
     """Return drift scores in 0-1, oldest first, as columns below or above a boundary; those that fired stand out."""
-    width, height = 640.0, 90.0
+    width, height = 1000.0, 90.0
     step = width / max(len(scores), 24)
     up = scale(0, max([boundary * 1.25, *(score for score, _ in scores)]), height, 0)
     columns = [

@@ -1,18 +1,17 @@
-"""A drift check as one HTML file that needs nothing else: the verdict, the table, and each feature then and now.
+"""The page of a drift check: the verdict, the table, and each feature then and now.
 
-Not here: what the words say (`monitoring.verdicts`), the shapes (`web.distributions`), or who writes the file (`cli`).
+Not here: what the words say (`monitoring.verdicts`), the shapes (`web.distributions`), counting the rows of the window
+(`web.drift_facts`), or all checks (`web.drift_checks_page`).
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
-from jinja2 import Environment, PackageLoader
-
-from homeostat.monitoring.verdicts import Reading, Standing, headline, list_readings, list_verdicts, short
+from homeostat.monitoring.verdicts import Reading, Standing, headline, list_readings, list_verdicts
 from homeostat.records import CategoricalProfile, FeatureProfile, Json, Profile
+from homeostat.web.contents import Content
 from homeostat.web.distributions import Bar, Slot, compare_shares, draw_outline, figure, place_bars
 
 # The drawing of a numeric feature, in units that are pixels at its usual size.
@@ -24,6 +23,8 @@ LETTER = 6.0
 TICKS = 4
 # Where the scale of evidence ends while no check says how much is needed.
 SCALE_END = 1e3
+# The class of the style sheet for the mark of a verdict.
+MARKS: Mapping[str, str] = {"fired": "moved", "quiet": "calm", "gathering": "wait"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ class Picture:
     ticks: tuple[Tick, ...] = ()
 
 
-def render_drift_page(
-    check: Json | None, *, project: str, alerts: Sequence[Json], profiles: tuple[Profile, Profile] | None, note: str
-) -> str:
-    """Return the page of a check, or that says that there is none yet.
+def describe_check(
+    check: Json | None, *, alerts: Sequence[Json], profiles: tuple[Profile, Profile] | None, note: str
+) -> Content:
+    """Return the page of a check, or one that says that there is none yet.
 
     Parameters
     ----------
@@ -73,24 +74,24 @@ def render_drift_page(
     note
         A sentence about the pictures, or in place of them; empty if there is nothing to say.
     """
-    # Escapes whatever the file is called: the names of features and categories are texts of strangers.
-    environment = Environment(
-        loader=PackageLoader("homeostat.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"short": short, "strength": strength, "minute": minute}
     readings = list_readings(check) if check else []
-    return environment.get_template("drift.html").render(
-        project=project,
-        check=check,
-        headline=headline(check) if check else "No window has been checked yet",
-        verdicts=list_verdicts(check) if check else [],
-        readings=readings,
-        corrected=any(reading.adjusted is not None for reading in readings),
-        evident=any(reading.evidence for reading in readings),
-        pictures=draw_pictures(readings, *profiles) if profiles else [],
-        alerts=alerts,
-        note=note,
-        size=(WIDTH, HEIGHT),
+    return Content(
+        "drift.html.jinja",
+        "/drift",
+        {
+            "check": check,
+            "headline": headline(check) if check else "No window has been checked yet",
+            "verdicts": list_verdicts(check) if check else [],
+            "marks": MARKS,
+            "readings": readings,
+            "corrected": any(reading.adjusted is not None for reading in readings),
+            "evident": any(reading.evidence for reading in readings),
+            "pictures": draw_pictures(readings, *profiles) if profiles else [],
+            "alerts": alerts,
+            "note": note,
+            "size": (WIDTH, HEIGHT),
+            "strength": strength,
+        },
     )
 
 
@@ -146,8 +147,3 @@ def strength(evidence: Standing) -> float:
     """Return how far evidence has come, in 0-1, on a logarithmic scale from none (1) to what is needed."""
     needed = evidence.needed or SCALE_END
     return min(max(math.log(max(evidence.value, 1.0)) / math.log(max(needed, 2.0)), 0.0), 1.0)
-
-
-def minute(moment: str) -> str:
-    """Return an ISO moment to the minute."""
-    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M}"

@@ -3,11 +3,12 @@
 Not here: the log itself (`store.events`), or how a page shows its lines (`web.events_page`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import Connection
 
 from homeostat.monitoring.drift_checks import find_check_from
+from homeostat.monitoring.verdicts import FIGURES
 from homeostat.records import Json
 from homeostat.store.events import Event
 
@@ -21,16 +22,54 @@ MOST_LETTERS = 300
 def say(event: Event) -> str:
     """Return what a line says: its own sentence, or else its figures."""
     told = event.payload
-    if event.kind == "gate":
-        refused = [one["name"] for one in told["criteria"] if not one["passed"]]
-        verdict = f"refused at {', '.join(refused)}" if refused else "passed"
-        return f"release {told['release'][:12]} {verdict}"
-    if event.kind == "drift_checked":
-        verdict = "fired" if told["fired"] else "quiet"
-        moved = f": {', '.join(told['drifted'])}" if told["drifted"] else ""
-        return f"rows {told['window'][0]} to {told['window'][1]}: score {told['score']:.3f}, {verdict}{moved}"
+    if event.kind in WORDS:
+        try:
+            return WORDS[event.kind](told)
+        except (KeyError, TypeError, ValueError):  # a line of another version: what it holds is told as it is
+            pass
     own = next((str(told[name]) for name in SENTENCES if told.get(name)), None)
     return own or ", ".join(describe(name, member) for name, member in told.items() if not isinstance(member, dict))
+
+
+def say_gate(told: Json) -> str:
+    """Return a verdict of the gate in words."""
+    refused = [one["name"] for one in told["criteria"] if not one["passed"]]
+    verdict = f"refused at {', '.join(refused)}" if refused else "passed"
+    return f"release {told['release'][:12]} {verdict}"
+
+
+def say_promotion(told: Json) -> str:
+    """Return a move of production in words."""
+    return f"release {told['release'][:12]} in production, epoch {told['epoch']}, by {told['actor']}: {told['reason']}"
+
+
+def say_registration(told: Json) -> str:
+    """Return that a release was made, in words."""
+    return f"release {told['release'][:12]}, of snapshot {told['snapshot'][:12]}"
+
+
+def say_drift(told: Json) -> str:
+    """Return a drift check in words."""
+    first, last = told["window"]
+    moved = f": {', '.join(told['drifted'])}" if told["drifted"] else ""
+    return f"rows {first} to {last}: score {told['score']:.3f}, {'fired' if told['fired'] else 'quiet'}{moved}"
+
+
+def say_outcomes(told: Json) -> str:
+    """Return a check of outcomes in words."""
+    first, last = told["window"]
+    figures = [f"{words} {told[name]:.3f}" for name, words in FIGURES.items() if told.get(name) is not None]
+    return f"rows {first} to {last}, {told['n_labelled']} of {told['n_rows']} with an outcome: {', '.join(figures)}"
+
+
+WORDS: Mapping[str, Callable[[Json], str]] = {
+    "gate": say_gate,
+    "promoted": say_promotion,
+    "rolled_back": say_promotion,
+    "release_registered": say_registration,
+    "drift_checked": say_drift,
+    "outcomes_checked": say_outcomes,
+}
 
 
 def describe(name: str, member: object) -> str:

@@ -9,12 +9,17 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, TypeAlias
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from sqlalchemy import Connection
 
 from homeostat.deployment.registry import resolve_release
 from homeostat.errors import ReleaseMissing
+from homeostat.web.compare_page import compare_releases
 from homeostat.web.contents import Content, to_page
+from homeostat.web.cycle_page import describe_cycle
+from homeostat.web.drift_checks_page import describe_checks
+from homeostat.web.drift_facts import describe_numbered
+from homeostat.web.events_page import describe_event, describe_events
 from homeostat.web.problems import Problem, refuse
 from homeostat.web.release_page import describe_release
 from homeostat.web.releases_page import describe_releases
@@ -22,7 +27,14 @@ from homeostat.web.worker import Worker
 
 # No line of any table is numbered beyond.
 LAST_NUMBER = 2**53
+# Names that are looked up; a page says how many releases it can show.
+MOST_NAMES = 20
 Before: TypeAlias = Annotated[int | None, Query(ge=1, le=LAST_NUMBER, description="Only what is older than this.")]
+
+
+Number: TypeAlias = Annotated[int, Path(ge=1, le=LAST_NUMBER)]
+Kind: TypeAlias = Annotated[str, Query(max_length=40)]
+Names: TypeAlias = Annotated[list[str] | None, Query(max_length=MOST_NAMES)]
 
 
 def add_pages(app: FastAPI, worker: Worker) -> None:
@@ -40,6 +52,30 @@ def add_pages(app: FastAPI, worker: Worker) -> None:
             worker,
             lambda connection: describe_release(connection, project, resolve_release(connection, release)),
         )
+
+    @app.get("/compare", include_in_schema=False)
+    async def compare(request: Request, release: Names = None) -> Response:
+        return await show(request, worker, lambda connection: compare_releases(connection, project, release or []))
+
+    @app.get("/drift", include_in_schema=False)
+    async def drift(request: Request, before: Before = None) -> Response:
+        return await show(request, worker, lambda connection: describe_checks(connection, before=before))
+
+    @app.get("/drift/{number}", include_in_schema=False)
+    async def check(request: Request, number: Number) -> Response:
+        return await show(request, worker, lambda connection: describe_numbered(connection, project, number))
+
+    @app.get("/cycles/{number}", include_in_schema=False)
+    async def cycle(request: Request, number: Number) -> Response:
+        return await show(request, worker, lambda connection: describe_cycle(connection, number))
+
+    @app.get("/events", include_in_schema=False)
+    async def events(request: Request, before: Before = None, kind: Kind = "") -> Response:
+        return await show(request, worker, lambda connection: describe_events(connection, before=before, kind=kind))
+
+    @app.get("/events/{number}", include_in_schema=False)
+    async def event(request: Request, number: Number) -> Response:
+        return await show(request, worker, lambda connection: describe_event(connection, number))
 
 
 async def show(request: Request, worker: Worker, describe: Callable[[Connection], Content | None]) -> Response:
