@@ -11,13 +11,13 @@ import pytest
 
 from homeostat.deployment.artifacts import GOLDEN, GRAPH, find_release, open_release, pack_release
 from homeostat.deployment.gate import Rules
+from homeostat.deployment.limits import Limits
 from homeostat.errors import ReleaseMissing
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project
 from homeostat.records import Criterion, GateResult, Promotion, Release
 from homeostat.retraining.cases import Case
 from homeostat.retraining.comparison import Refused, compare, prepare
-from homeostat.retraining.limits import Limits
 from homeostat.retraining.packing import pack
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.validation.schema import freeze_schema

@@ -9,16 +9,16 @@ import sys
 
 import pytest
 
+from homeostat.deployment.limits import MEGABYTE, OutOfTime, within
 from homeostat.errors import ReleaseMissing, StorageFailed, TrainingFailed, error_to_json
 from homeostat.retraining.attempt import Ended
 from homeostat.retraining.confined import read_verdict
-from homeostat.retraining.limits import MEGABYTE, OutOfTime, within
 
 VERDICT = {"passed": True, "criteria": [{"name": "skill", "passed": True, "sentence": "-", "figures": {}}]}
 # Each does one thing too much, under limits of its own.
 CHILD = """
 import os, resource, sys
-from homeostat.retraining.limits import MEGABYTE, Limits, restrict
+from homeostat.deployment.limits import MEGABYTE, Limits, restrict
 restrict(Limits(memory_bytes=64 * MEGABYTE, cpu_s=1, files=8))
 {}
 print("survived", resource.getrlimit(resource.RLIMIT_CORE))

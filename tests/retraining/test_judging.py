@@ -9,6 +9,7 @@ from sqlalchemy import insert, update
 
 from homeostat.data.columns import stack_rows
 from homeostat.deployment.gate import Rules
+from homeostat.deployment.limits import Limits
 from homeostat.deployment.registry import gate_to_json, promote, register_release, require_production
 from homeostat.loop import Advance, advance
 from homeostat.project import Project, open_project
@@ -24,7 +25,6 @@ from homeostat.retraining.cases import (
 from homeostat.retraining.confined import judge_apart
 from homeostat.retraining.cycles import HAND, Cycle, list_cycles, open_cycle
 from homeostat.retraining.judging import Found, choose_hold
-from homeostat.retraining.limits import Limits
 from homeostat.retraining.turn import Turn
 from homeostat.store.tables import barred, predictions
 from homeostat.training.scoring import Graph

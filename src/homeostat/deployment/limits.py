@@ -1,6 +1,6 @@
 """What a process that opens a stranger's release may take: memory, processor time, files, and time by the clock.
 
-Not here: what is done within them (`retraining.comparison`), or what going beyond means (`retraining.judging`).
+Not here: what is done within them (`retraining.comparison`), or what going beyond means (whoever started it).
 POSIX: a kernel that does not know one of these limits goes without it.
 """
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, Select, func, select
 
 from homeostat.deployment.gate import Rules
+from homeostat.deployment.limits import Limits
 from homeostat.deployment.registry import find_registered
 from homeostat.monitoring.production import count_labels_ever
 from homeostat.records import Criterion, Json, Promotion
-from homeostat.retraining.limits import Limits
 from homeostat.store.tables import barred, predictions, promotions
 
 # Champions of before that are asked again: those whose recorded AUC on the anchor was best.

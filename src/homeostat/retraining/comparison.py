@@ -17,6 +17,7 @@ from homeostat.deployment.artifacts import GRAPH, check_golden, find_release, op
 from homeostat.deployment.criteria import HeldOut
 from homeostat.deployment.gate import Rules, judge
 from homeostat.deployment.inspection import find_input_problem, require_forms, require_known_files, require_own_graph
+from homeostat.deployment.limits import peak_bytes
 from homeostat.deployment.soundness import (
     find_column_problem,
     judge_columns,
@@ -29,7 +30,6 @@ from homeostat.project import Project
 from homeostat.records import Columns, Criterion, Floats, GateResult, LabelledRows, Release
 from homeostat.retraining.cases import Case
 from homeostat.retraining.judging_rows import anchor_rows, name_rows, recent_rows
-from homeostat.retraining.limits import peak_bytes
 from homeostat.training.evaluation import auc
 from homeostat.training.scoring import GRAPH_ERRORS, Graph
 

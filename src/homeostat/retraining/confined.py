@@ -1,15 +1,15 @@
 """Running what opens a stranger's release: a child that crashes, hangs or eats memory is a refusal, not a failure.
 
-Not here: the limits themselves (`retraining.limits`), or what runs within them (`retraining.attempt`).
+Not here: the limits themselves (`deployment.limits`), or what runs within them (`retraining.attempt`).
 """
 
 import os
 import signal
 
+from homeostat.deployment.limits import Limits, OutOfTime, within
 from homeostat.deployment.registry import gate_from_json
 from homeostat.records import Criterion, GateResult, Json
 from homeostat.retraining.attempt import Ended, find_answer, last_complaint, read_answer, run_child
-from homeostat.retraining.limits import Limits, OutOfTime, within
 from homeostat.retraining.turn import Turn, Watchman
 
 # Signals by which whoever ends this program ends its children too: they say nothing of a release.

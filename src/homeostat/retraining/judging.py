@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection
 
 from homeostat.deployment.gate import Rules, find_hold, is_anchor_enforced
+from homeostat.deployment.limits import Limits
 from homeostat.deployment.registry import current_promotion, gate_to_json, require_production
 from homeostat.records import Change, Criterion, GateResult, Promotion
 from homeostat.retraining.cases import Case, Shadow, count_answered, find_old_world, find_past, judge_bar, last_logged
 from homeostat.retraining.confined import judge_apart
 from homeostat.retraining.cycles import HAND
 from homeostat.retraining.facts import judging_labels
-from homeostat.retraining.limits import Limits
 from homeostat.retraining.regimes import judge_change
 from homeostat.retraining.turn import Done, Turn, Waits
 

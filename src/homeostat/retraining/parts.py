@@ -78,11 +78,11 @@ def track_part(project: Project, request: Json) -> Json:
 
 def judge_part(project: Project, request: Json) -> Json:
     """Put a challenger before the gate: what is our own is loaded, then this process limits itself."""
-    from homeostat.deployment.registry import gate_to_json  # noqa: PLC0415  only the child opens a challenger
+    from homeostat.deployment.limits import restrict  # noqa: PLC0415  only the child opens a challenger
+    from homeostat.deployment.registry import gate_to_json  # noqa: PLC0415  as above
     from homeostat.records import GateResult  # noqa: PLC0415  as above
     from homeostat.retraining.cases import case_from_json  # noqa: PLC0415  as above
     from homeostat.retraining.comparison import Refused, compare, prepare  # noqa: PLC0415  as above
-    from homeostat.retraining.limits import restrict  # noqa: PLC0415  as above
 
     case = case_from_json(request["case"])
     try:
@@ -95,9 +95,9 @@ def judge_part(project: Project, request: Json) -> Json:
 
 def shadow_part(project: Project, request: Json) -> Json:
     """Let a challenger answer live rows: what is our own is loaded, then this process limits itself."""
-    from homeostat.deployment.registry import gate_to_json  # noqa: PLC0415  only the child opens a challenger
+    from homeostat.deployment.limits import restrict  # noqa: PLC0415  only the child opens a challenger
+    from homeostat.deployment.registry import gate_to_json  # noqa: PLC0415  as above
     from homeostat.retraining.cases import shadow_from_json  # noqa: PLC0415  as above
-    from homeostat.retraining.limits import restrict  # noqa: PLC0415  as above
     from homeostat.retraining.shadowing import judge_beside, prepare_shadow  # noqa: PLC0415  as above
 
     shadow = shadow_from_json(request["shadow"])
