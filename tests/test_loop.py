@@ -27,8 +27,9 @@ from homeostat.simulation.cohort import Cohort, Labels, Measurements, draw_aged,
 from homeostat.store.events import Event, find_break, read_events
 from homeostat.store.leases import find_lease
 from homeostat.training.evaluation import auc
+from homeostat.training.mirroring import ALIAS
 from homeostat.training.scoring import Graph
-from homeostat.training.tracking import ALIAS, open_client
+from homeostat.training.tracking import open_client
 from tests.production_log import answer, label, lease_lost
 
 HOMEOSTAT = Path(sys.executable).parent / "homeostat"

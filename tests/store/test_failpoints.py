@@ -19,7 +19,8 @@ from homeostat.store.failpoints import LOG, VARIABLE, durable, failpoint, passed
 SOURCES = sorted(Path(homeostat.__file__).parent.rglob("*.py"))
 # Calls that make a change of the disk durable or visible, and MLflow's that change its store.
 EFFECTS = {"rename", "link", "fsync", "fdatasync"}
-MLFLOW = ("create_", "log_", "set_")
+MLFLOW = ("create_", "delete_", "log_", "set_")
+TRACKING = ("mirroring.py", "tracking.py", "tracking_runs.py")
 
 
 def read(path: Path) -> ast.Module:
@@ -85,12 +86,15 @@ def test_every_rename_link_and_sync_passes_a_place() -> None:
 
 
 def test_every_change_of_mlflows_store_stands_between_two_places() -> None:
-    tree = read(next(path for path in SOURCES if path.name == "tracking.py"))
-    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.With) and any(map(is_durable, n.items))]
+    trees = [read(path) for path in SOURCES if path.name in TRACKING]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    blocks = [n for n in nodes if isinstance(n, ast.With) and any(map(is_durable, n.items))]
 
     inside = {call for block in blocks for call in calls(block)}
-    changes = {c for c in calls(tree) if called(c).startswith(MLFLOW) and ast.unparse(c.func).startswith("client.")}
-    assert len(changes) > 5
+    found = {call for tree in trees for call in calls(tree)}
+    changes = {c for c in found if called(c).startswith(MLFLOW) and ast.unparse(c.func).startswith("client.")}
+    assert len(trees) == len(TRACKING)
+    assert len(changes) > 15
     assert [ast.unparse(change) for change in changes - inside] == []
 
 

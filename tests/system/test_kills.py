@@ -20,7 +20,8 @@ from homeostat.retraining.cycles import list_cycles
 from homeostat.store.events import find_break, read_events
 from homeostat.store.failpoints import VARIABLE
 from homeostat.store.scratch import PREFIX
-from homeostat.training.tracking import ALIAS, list_runs, open_client
+from homeostat.training.mirroring import ALIAS
+from homeostat.training.tracking import list_runs, open_client
 from tests.conftest import Count
 from tests.retraining.clinic import write_project
 from tests.system.story import Story, write_settings

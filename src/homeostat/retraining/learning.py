@@ -15,7 +15,7 @@ from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project
 from homeostat.records import Json
 from homeostat.retraining.attempt import run_part
-from homeostat.retraining.cycles import HAND
+from homeostat.retraining.cycles import HAND, Cycle
 from homeostat.retraining.turn import Done, Turn
 from homeostat.store.events import append_event
 from homeostat.store.leases import require_lease
@@ -68,7 +68,7 @@ def lacks_store(project: Project) -> bool:
     """Return whether the experiment manager's embedded store is still to be built."""
     if not project.is_tracked:
         return False
-    location = make_url(project.tracking_url)
+    location = make_url(project.tracking_url)  # the URL of a server is one too
     return location.get_backend_name() == "sqlite" and not Path(location.database or "").exists()
 
 
@@ -102,7 +102,7 @@ def describe_choice(fitted: Json) -> str:
 def step_track(turn: Turn) -> Done:
     """Record the attempt in the experiment manager, and register the release."""
     fitted, snapshot = turn.recall("fit"), turn.recall("snapshot")["snapshot"]
-    tracked = tell_tracking(turn, "track", {"release": fitted["release"], "snapshot": snapshot})
+    tracked = tell_tracking(turn, "track", {"release": fitted["release"], "attempt": tell_attempt(turn.cycle)})
     with turn.project.database.write("register") as connection:
         require_lease(connection, turn.lease)
         registered = register_release(
@@ -116,6 +116,19 @@ def step_track(turn: Turn) -> Done:
         )
     sentence = f"Release {fitted['release'][:12]}: recorded and registered{describe_trouble(tracked)}."
     return Done({**tracked, "number": registered.number}, sentence)
+
+
+def tell_attempt(cycle: Cycle) -> Json:
+    """Return what the experiment manager is told of a training, as far as it has come."""
+    record = cycle.record
+    return {
+        "cycle": cycle.id,
+        "trigger": cycle.trigger,
+        "reason": cycle.reason,
+        "started_at": cycle.started_at.isoformat(),
+        "snapshot": record.get("snapshot", {}).get("snapshot"),
+        "searches": record.get("search", {}).get("searches", []),
+    }
 
 
 def tell_tracking(turn: Turn, part: str, request: Json) -> Json:

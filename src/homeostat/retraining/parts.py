@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from homeostat.project import Project
 from homeostat.records import Json
+
+if TYPE_CHECKING:
+    from homeostat.training.tracking_runs import Attempt
 
 # The libraries whose version can change a model's bytes.
 LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "scikit-learn")
@@ -57,23 +61,23 @@ def prepare_part(project: Project, request: Json) -> Json:  # noqa: ARG001  one 
 
 def track_part(project: Project, request: Json) -> Json:
     """Record the attempt in the experiment manager."""
-    from homeostat.deployment.artifacts import find_release  # noqa: PLC0415  only the child loads MLflow
-    from homeostat.training.tracking import open_client, record_run  # noqa: PLC0415  as above
+    from homeostat.deployment.artifacts import find_release, open_release  # noqa: PLC0415  only the child loads MLflow
+    from homeostat.training.tracking import open_client  # noqa: PLC0415  as above
+    from homeostat.training.tracking_runs import record_run  # noqa: PLC0415  as above
 
-    run_id = record_run(
-        open_client(project.tracking_url),
-        project=project.settings.project.name,
-        artifacts=project.folder / ".homeostat" / "tracking",
-        release=request["release"],
-        folder=find_release(request["release"], project.blobs),
-        tags={
-            "homeostat.cycle": str(request["cycle"]),
-            "homeostat.trigger": request["trigger"],
-            "homeostat.snapshot": request["snapshot"],
-            "homeostat.code": version("homeostat"),
-        },
-    )
-    return {"run_id": run_id}
+    folder = find_release(request["release"], project.blobs)
+    client = open_client(project.tracking_url)
+    return {"run_id": record_run(client, attempt_of(project, request["attempt"]), open_release(folder), folder)}
+
+
+def attempt_of(project: Project, told: Json) -> "Attempt":
+    """Return what the experiment manager is told of a training."""
+    from homeostat.training.tracking_runs import Attempt, git_revision  # noqa: PLC0415  only the child loads MLflow
+
+    started_at = datetime.fromisoformat(told["started_at"])
+    name, artifacts = project.settings.project.name, project.folder / ".homeostat" / "tracking"
+    revision = git_revision(project.folder)
+    return Attempt(name, artifacts, **{**told, "started_at": started_at, "revision": revision})
 
 
 def judge_part(project: Project, request: Json) -> Json:
@@ -108,11 +112,13 @@ def shadow_part(project: Project, request: Json) -> Json:
 
 def mirror_part(project: Project, request: Json) -> Json:
     """Point the experiment manager's alias at the release in production."""
-    from homeostat.training.tracking import mirror_production, open_client  # noqa: PLC0415  only the child loads MLflow
+    from homeostat.deployment.artifacts import find_release, open_release  # noqa: PLC0415  only the child loads MLflow
+    from homeostat.training.mirroring import mirror_production  # noqa: PLC0415  as above
+    from homeostat.training.tracking import open_client  # noqa: PLC0415  as above
 
-    client = open_client(project.tracking_url)
-    name = project.settings.project.name
-    return {"version": mirror_production(client, project=name, release=request["release"], run_id=request["run_id"])}
+    release = open_release(find_release(request["release"], project.blobs))
+    client, name = open_client(project.tracking_url), project.settings.project.name
+    return {"version": mirror_production(client, project=name, release=release, run_id=request["run_id"])}
 
 
 def reproduce_part(project: Project, request: Json) -> Json:
