@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from homeostat.cli.completion import answer_shell
 from homeostat.cli.endings import run
 from homeostat.errors import StateError
 
@@ -30,6 +32,7 @@ SECTIONS = {
         "tick": ("loop", "Advance the loop until it is idle; say what was decided."),
         "keys": ("keys", "Make, list and revoke API keys."),
         "notify": ("notify", "Try the receiver of notifications; say how far it has come."),
+        "completion": ("completion", "Print the script by which a shell completes commands."),
     },
     "Look": {
         "status": ("project", "Show the state now."),
@@ -82,6 +85,13 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, without importing any."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        found = [name for name in MODULES if name.startswith(incomplete)]
+        return [CompletionItem(name, help=MODULES[name][1]) for name in found]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
         """Write the commands in their sections without importing any."""
         width = max(map(len, MODULES))
@@ -106,8 +116,9 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line, and end the process with its code."""
-    sys.exit(run(group, sys.argv[1:]))
+    """Run the command line, or answer the shell that completes one, and end the process with its code."""
+    answered = answer_shell(group)
+    sys.exit(run(group, sys.argv[1:]) if answered is None else answered)
 
 
 def project_option(command: Command) -> Command:

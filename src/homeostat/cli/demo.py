@@ -3,11 +3,13 @@
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from homeostat.cli import json_option, print_json
 from homeostat.cli.output import new_console, new_table
 from homeostat.cli.project import guess_schema, render_settings, write_project
 from homeostat.errors import SettingsInvalid
@@ -21,14 +23,15 @@ from homeostat.simulation.table import TARGET, fetch_table
 @click.option("--seed", type=click.IntRange(min=0), help="Of the clinic's patients.  [default: the clock's]")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="The scratch project.")
 @click.option("--keep", is_flag=True, help="Leave service and loop running.")
-def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, keep: bool) -> None:
+@json_option
+def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, keep: bool, as_json: bool) -> None:
     """Tell the whole story on the Pima table: train, serve, drift, retrain, swap; check every claim.
 
     Ends with code 1 if a claim does not hold.
 
     Example: homeostat demo --seed 8 --folder diabetes --keep
     """
-    console = new_console()
+    console = new_console(stderr=as_json)
     started = time.monotonic()
     seed = int(time.time()) if seed is None else seed
     scratch = folder or Path(tempfile.mkdtemp(prefix="homeostat-demo-"))
@@ -54,6 +57,9 @@ def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, ke
     if keep:
         address, process = story.facts["address"], story.facts["process"]
         console.print(f"Still running at [bold]{address}[/]; stop it with: kill {process}")
+    if as_json:
+        claims = [asdict(claim) for claim in story.claims]
+        print_json({"project": str(scratch), "seed": seed, "report": str(report), "claims": claims})
     sys.exit(0 if all(claim.held for claim in story.claims) else 1)
 
 

@@ -16,6 +16,7 @@ from types import FrameType
 import click
 
 from homeostat.cli import project_option
+from homeostat.cli.completion import complete_kind
 from homeostat.project import open_project
 from homeostat.records import Json
 from homeostat.store.database import Database
@@ -31,7 +32,7 @@ DIGEST_LENGTH = 64
 
 @click.command("events")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only lines after this number.")
-@click.option("--kind", help="Only lines of this kind, such as promoted.")
+@click.option("--kind", shell_complete=complete_kind, help="Only lines of this kind, such as promoted.")
 @click.option("--follow", is_flag=True, help="Go on with each new line, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on each line, for programs.")
 @project_option

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.completion import complete_release
 from homeostat.cli.output import new_console, new_table
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.history import find_disagreements
@@ -57,7 +58,7 @@ def releases_command(folder: Path, *, as_json: bool) -> None:
 
 
 @click.command("verify")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_release)
 @project_option
 @json_option
 @click.pass_context

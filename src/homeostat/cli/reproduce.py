@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.completion import complete_release
 from homeostat.cli.output import new_console
 from homeostat.deployment.registry import resolve_release
 from homeostat.project import open_project
@@ -16,7 +17,7 @@ from homeostat.retraining.attempt import run_part
 
 
 @click.command("reproduce")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_release)
 @click.option("--search", "with_search", is_flag=True, help="Repeat the search too, not only the fit.")
 @project_option
 @json_option

@@ -13,6 +13,7 @@ import click
 from sqlalchemy import Connection
 
 from homeostat.cli import Command, json_option, print_json, project_option
+from homeostat.cli.completion import complete_release
 from homeostat.errors import LeaseHeld
 from homeostat.project import Project, open_project
 from homeostat.retraining.asking import place, tell_request
@@ -32,7 +33,7 @@ def now_option(command: Command) -> Command:
 
 
 @click.command("promote")
-@click.argument("release")
+@click.argument("release", shell_complete=complete_release)
 @click.option("--reason", required=True, help="Kept in the history.")
 @now_option
 @project_option
@@ -51,7 +52,7 @@ def promote_command(
 
 
 @click.command("approve")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=complete_release)
 @click.option("--reason", default=BY_HAND, show_default=True, help="Kept in the history.")
 @now_option
 @project_option

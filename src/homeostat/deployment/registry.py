@@ -18,6 +18,9 @@ from homeostat.store.events import append_event
 from homeostat.store.leases import Lease, require_lease
 from homeostat.store.tables import barred, promotions, releases
 
+# How many releases an error names, the newest first.
+NEWEST = 3
+
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRelease:
@@ -74,10 +77,11 @@ def resolve_release(connection: Connection, name: str) -> RegisteredRelease:
     found = [r for r in known if name == str(r.number)] or [r for r in known if name and r.digest.startswith(name)]
     if len(found) == 1:
         return found[0]
+    newest = ", ".join(f"{r.number} ({r.digest[:12]})" for r in known[: -NEWEST - 1 : -1])
     raise ReleaseMissing(
         problem=f"{len(found) or 'no'} releases are called {name!r}",
         expected="the number or the digest of one release",
-        action="see `homeostat releases`",
+        action=f"the newest are {newest}: see `homeostat releases`" if newest else "run `homeostat train` first",
     )
 
 
