@@ -34,7 +34,7 @@ from homeostat.loop import ORDER, begin_by_hand, tick
 from homeostat.project import open_project, schema_of
 from homeostat.records import Floats, Json, LabelledRows, Schema
 from homeostat.retraining.attempt import ENVIRONMENT
-from homeostat.retraining.training_data import load_source
+from homeostat.retraining.labelled_tables import load_source
 from homeostat.settings import TrainingSettings, parse_settings
 from homeostat.training.evaluation import auc, compare_auc, estimate_auc, estimate_mean, estimate_to_json
 from homeostat.training.graph import Calibration, compile_release, design_matrix

@@ -32,7 +32,7 @@ OTHER = {
     "new_labels": 500, "half_life": 1000, "max_source_share": 0.5, "anchor": "report", "promotion": "approval",
     "bake_error_share": 0.05, "url": "https://example.org/hook", "secret": "a secret of enough letters",
     "kinds": ["promoted"], "separator": ";", "decimal": ",", "thousands": "'", "encoding": "cp1252",
-    "booleans": [0, 1],
+    "booleans": [0, 1], "time": "day",
 }  # fmt: skip
 
 

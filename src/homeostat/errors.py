@@ -9,6 +9,7 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |-- SourceUnreadable        a data file or query that cannot be read as a table
     |   |-- ColumnMissing           a column that the schema names is not there
     |   |-- TargetInvalid           the target column is not a binary outcome
+    |   |-- TimeInvalid             the column that orders the rows in time does not
     |   |-- DataInsufficient        readable, but too little to learn from
     |   |-- RequestInvalid          an HTTP body that is not a request
     |   |   |-- RequestTooLarge     an HTTP body beyond the limit
@@ -112,6 +113,12 @@ class TargetInvalid(InputError):
     """
 
     code = "target-invalid"
+
+
+class TimeInvalid(InputError):
+    """The column that `training.time` names does not order the rows in time."""
+
+    code = "time-invalid"
 
 
 class DataInsufficient(InputError):

@@ -172,8 +172,9 @@ class LabelledRows:
     """Accepted rows with their outcomes.
 
     `ids`, `sides`, `origins` are object arrays of str and `labels` is int8 (1 = positive), all of shape (n_rows,).
-    A row's side is for good: it follows from its id alone. `seqs` holds the observed number of a prediction, 0 for a
-    row of a file.
+    A row's side is for good: it follows from what the row is, or when it was. `seqs` holds the observed number of a
+    prediction, 0 for a row of a file. `times` holds the moments of rows of files, NaN for predictions, which come after
+    all of them; None if no column orders the rows in time (`training.time`).
     """
 
     ids: Texts
@@ -182,6 +183,7 @@ class LabelledRows:
     sides: Texts
     origins: Texts
     seqs: Counts
+    times: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,11 @@ class TrainingSettings(Section):
     repeats: int = Field(default=3, ge=1, le=50, description="Repetitions of the cross-validation that is reported.")
     seed: int = Field(default=0, ge=0, description="The same rows, settings and seed give the same release.")
     anchor_share: float = Field(default=0.2, gt=0, lt=0.9, description="Share of rows that no training ever sees.")
+    time: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Column with the time of each row, no feature: then every split is in time, none at random.",
+    )
 
 
 class MonitoringSettings(Section):
@@ -270,7 +275,7 @@ class Settings(Section):
 def parse_settings(document: Mapping[str, Any]) -> Settings:
     """Return the settings a TOML document holds; SettingsInvalid names the first wrong key."""
     try:
-        return Settings.model_validate(document)
+        settings = Settings.model_validate(document)
     except ValidationError as error:
         first, *others = error.errors()
         path = [str(part) for part in first["loc"]]
@@ -281,6 +286,21 @@ def parse_settings(document: Mapping[str, Any]) -> Settings:
             messages += [other["msg"] for other in others if other["loc"][:-1] == first["loc"][:-1]]
         expected = " or ".join(in_words(message) for message in messages)
         raise describe(path, first["type"], expected, first["input"]) from error
+    require_time_apart(settings)
+    return settings
+
+
+def require_time_apart(settings: Settings) -> None:
+    """Raise SettingsInvalid if the column that orders the rows in time is a feature or the target as well."""
+    time, is_target = settings.training.time, settings.training.time == settings.project.target
+    if is_target or time in settings.features:
+        raise SettingsInvalid(
+            problem=f"training.time is {time!r}, which is {'the target' if is_target else 'a feature'}",
+            expected="a column that only says when a row happened: a model cannot learn from a time that never returns",
+            action="name another column in training.time"
+            if is_target
+            else f"remove [features.{time}] from {FILE_NAME}, or remove training.time",
+        )
 
 
 def in_words(message: str) -> str:

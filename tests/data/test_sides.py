@@ -1,10 +1,14 @@
 """Every row is on its side for good: it follows from what the row is, not from when or with what it came."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeostat.data.columns import stack_rows
+from homeostat.data.columns import stack_rows, texts
+from homeostat.data.sides import place_files
 from homeostat.data.snapshots import FILE, PRODUCTION, choose_side, identify_rows
 from homeostat.records import Feature, Row, Schema, Side, Target
 
@@ -61,3 +65,61 @@ def test_a_larger_share_only_ever_moves_rows_out_of_training() -> None:
     large = [choose_side(str(number), origin=FILE, anchor_share=0.3, recent_share=0.1) for number in range(2_000)]
 
     assert all(after == "anchor" for before, after in zip(small, large, strict=True) if before == "anchor")
+
+
+# --- a table of few different rows --------------------------------------------------------------------------------
+
+
+def place(ids: list[str], labels: list[int], *, anchor_share: float = 0.2) -> list[str]:
+    sides: list[str] = place_files(texts(ids), np.array(labels, dtype=np.int8), anchor_share=anchor_share).tolist()
+    return sides
+
+
+crowds = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([0, 1])), min_size=1, max_size=60)
+
+
+def test_five_equal_rows_with_the_same_outcome_keep_together() -> None:
+    ids = [str(number) for number in range(200)]
+
+    sides = place(ids * 10, ([0] * 200 + [1] * 200) * 5)
+
+    assert sides[:200] == [choose_side(row_id, origin=FILE, **SHARES) for row_id in ids]
+    assert sides == sides[:200] * 10
+
+
+def test_the_rows_of_a_table_with_few_different_ones_are_on_both_sides_of_each() -> None:
+    ids, labels = ["a", "b", "c"] * 2_000, ([0] * 3 + [1] * 3) * 1_000
+
+    sides = place(ids, labels)
+
+    for row_id in "abc":
+        for label in (0, 1):
+            chosen = [s for s, i, y in zip(sides, ids, labels, strict=True) if (i, y) == (row_id, label)]
+            # Four standard errors of a share in 1,000 rows.
+            assert abs(chosen.count("anchor") / len(chosen) - 0.2) < 0.055
+
+
+@few
+@given(table=crowds, data=st.data())
+def test_the_order_of_equal_rows_does_not_matter(table: list[tuple[str, int]], data: st.DataObject) -> None:
+    turned = data.draw(st.permutations(table))
+
+    both = [Counter(zip(one, place(*map(list, zip(*one, strict=True))), strict=True)) for one in (table, turned)]
+
+    assert both[0] == both[1]
+
+
+@few
+@given(table=crowds, more=crowds)
+def test_further_equal_rows_never_move_those_that_were_there(
+    table: list[tuple[str, int]], more: list[tuple[str, int]]
+) -> None:
+    before = place(*map(list, zip(*table, strict=True)))
+
+    assert place(*map(list, zip(*table, *more, strict=True)))[: len(table)] == before
+
+
+def test_the_side_of_the_sixth_equal_row_is_the_same_in_every_version_of_homeostat() -> None:
+    sides = place(["a"] * 30, [1] * 30)
+
+    assert [number for number, side in enumerate(sides) if side == "anchor"] == [0, 1, 2, 3, 4, 18, 19, 20, 28]

@@ -15,14 +15,14 @@ from homeostat.errors import ColumnMissing, DataInsufficient, HomeostatError, Ta
 from homeostat.monitoring.production import Quarantine, stamp_rows
 from homeostat.project import Project, open_project
 from homeostat.records import LabelledRows, Promotion, Row, Schema, Snapshot, Target
+from homeostat.retraining.labelled_tables import Loaded, load_source, read_labels
 from homeostat.retraining.packing import pack
-from homeostat.retraining.training_data import load_source, read_labels, take_snapshot
+from homeostat.retraining.training_data import take_snapshot
 from homeostat.settings import RetrainingSettings
 from homeostat.store.tables import labels
 from tests.production_log import NOW, answer, label, own_lease
 from tests.retraining.clinic import FOUND, draw_patients, write_project, write_table
 
-SHARES = {"anchor_share": 0.2, "recent_share": 0.4}
 GOOD: Row = {"age": 50.0, "dose": 20.0, "city": "A"}
 
 
@@ -31,9 +31,13 @@ def schema(clinic: Project) -> Schema:
     return clinic.schema
 
 
+def read(path: Path, schema: Schema) -> Loaded:
+    return load_source(CsvSource(path), schema, origin="file", anchor_share=0.2, recent_share=0.4)
+
+
 def load(path: Path, schema: Schema, *lines: str) -> LabelledRows:
     path.write_text("\n".join(["age,dose,city,outcome", *lines]) + "\n")
-    return load_source(CsvSource(path), schema, origin="file", **SHARES).rows
+    return read(path, schema).rows
 
 
 def send(project: Project, n_rows: int, *, seed: int = 1, epoch: int = 1, older: float = 0.0) -> list[str]:
@@ -64,7 +68,7 @@ def test_impossible_rows_are_left_out_and_counted(schema: Schema, tmp_path: Path
     path = tmp_path / "t.csv"
     load(path, schema, "50,20,A,yes", "250,20,A,no", "old,20,A,no")
 
-    found = load_source(CsvSource(path), schema, origin="file", **SHARES)
+    found = read(path, schema)
 
     assert len(found.rows.labels) == 1
     assert {name: found.lineage[name] for name in ("rows", "accepted", "rejected")} == {
@@ -92,7 +96,7 @@ def test_a_table_without_the_target_is_refused(schema: Schema, tmp_path: Path) -
     (tmp_path / "t.csv").write_text("age,dose,city\n50,20,A\n")
 
     with pytest.raises(ColumnMissing, match="'outcome'"):
-        load_source(CsvSource(tmp_path / "t.csv"), schema, origin="file", **SHARES)
+        read(tmp_path / "t.csv", schema)
 
 
 def test_equal_rows_fall_on_the_same_side_whatever_their_outcome(schema: Schema, tmp_path: Path) -> None:

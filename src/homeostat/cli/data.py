@@ -14,7 +14,7 @@ from homeostat.deployment.batch import score_table
 from homeostat.deployment.registry import require_production
 from homeostat.monitoring.labels import LabelItem, record_labels
 from homeostat.project import dialect_of, open_project
-from homeostat.retraining.training_data import read_labels
+from homeostat.retraining.labelled_tables import read_labels
 from homeostat.training.scoring import POSITIVE_FROM
 from homeostat.validation.checks import require_columns
 from homeostat.validation.schema import class_label

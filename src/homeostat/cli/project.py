@@ -25,7 +25,7 @@ from homeostat.records import Json, Schema, Target, Violation
 from homeostat.retraining.asking import describe_waiting
 from homeostat.retraining.cycles import find_open_cycle, newest_cycles
 from homeostat.retraining.deciding import consider
-from homeostat.retraining.training_data import read_labels
+from homeostat.retraining.labelled_tables import read_labels
 from homeostat.settings import FILE_NAME, parse_settings
 from homeostat.store.blobs import write_durably
 from homeostat.validation.checks import check_table, require_columns

@@ -17,7 +17,7 @@ from polars.exceptions import PolarsError
 
 from homeostat.data.columns import join_columns, take_rows, texts
 from homeostat.errors import ArtifactCorrupt, DataInsufficient, ReleaseMissing, SettingsInvalid
-from homeostat.records import Columns, Json, LabelledRows, Mask, Schema, Side, Snapshot, Texts
+from homeostat.records import Columns, Floats, Json, LabelledRows, Mask, Schema, Side, Snapshot, Texts
 from homeostat.store.blobs import BlobStore
 
 KIND = "snapshots"
@@ -80,13 +80,29 @@ def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows
     labels = np.concatenate([part.labels for part in parts])
     sides = np.concatenate([part.sides for part in parts])
     seqs = np.concatenate([part.seqs for part in parts])
-    return take_labelled(LabelledRows(ids, columns, labels, sides, origins, seqs), keep)
+    return take_labelled(LabelledRows(ids, columns, labels, sides, origins, seqs, join_times(parts)), keep)
+
+
+def join_times(parts: Sequence[LabelledRows]) -> Floats | None:
+    """Return the moments of the rows of all parts, NaN for those of parts without any; None if no part has any."""
+    if all(part.times is None for part in parts):
+        return None
+    unknown = [np.full(len(part.labels), np.nan) for part in parts]
+    return np.concatenate(
+        [none if part.times is None else part.times for part, none in zip(parts, unknown, strict=True)]
+    )
 
 
 def take_labelled(rows: LabelledRows, chosen: Mask | NDArray[np.int64]) -> LabelledRows:
     """Return the chosen rows: a mask of shape (n_rows,), or row numbers."""
     heads = (rows.labels[chosen], rows.sides[chosen], rows.origins[chosen], rows.seqs[chosen])
-    return LabelledRows(rows.ids[chosen], take_rows(rows.columns, chosen), *heads)
+    times = None if rows.times is None else rows.times[chosen]
+    return LabelledRows(rows.ids[chosen], take_rows(rows.columns, chosen), *heads, times)
+
+
+def origin_part(rows: LabelledRows, origin: str) -> LabelledRows:
+    """Return the rows of one origin."""
+    return take_labelled(rows, np.asarray(rows.origins == origin, dtype=np.bool_))
 
 
 def digest_content(rows: LabelledRows, baseline: Columns, schema: Schema) -> str:
@@ -95,6 +111,8 @@ def digest_content(rows: LabelledRows, baseline: Columns, schema: Schema) -> str
     heads = zip(rows.ids.tolist(), rows.sides.tolist(), rows.origins.tolist(), rows.labels.tolist(), strict=True)
     # Without a number: rows of files, and whatever a snapshot of before holds, whose name must stay what it was.
     seqs = [f"|{seq}" if seq else "" for seq in rows.seqs.tolist()]
+    if rows.times is not None:
+        seqs = [f"{seq}|at {time!r}" for seq, time in zip(seqs, rows.times.tolist(), strict=True)]
     keys = [("|".join(map(str, head)) + seq).encode() for head, seq in zip(heads, seqs, strict=True)]
     for content in sorted(key + b"|" + row for key, row in zip(keys, row_contents(rows.columns), strict=True)):
         digest.update(b"%d:" % len(content) + content)
@@ -117,7 +135,14 @@ def create_snapshot(
         "positives": int(rows.labels.sum()),
         "baseline_rows": len(next(iter(baseline.values()))),
     }
-    heads = {"id": rows.ids, "side": rows.sides, "origin": rows.origins, "label": rows.labels, "seq": rows.seqs}
+    heads: dict[str, NDArray[Any]] = {
+        "id": rows.ids,
+        "side": rows.sides,
+        "origin": rows.origins,
+        "label": rows.labels,
+        "seq": rows.seqs,
+    }
+    heads |= {} if rows.times is None else {"time": rows.times}
     frame = pl.DataFrame({f".{name}": to_series(values) for name, values in heads.items()}).hstack(
         to_frame(rows.columns)
     )
@@ -156,7 +181,8 @@ def load_snapshot(digest: str, *, schema: Schema, blobs: BlobStore) -> Snapshot:
         labels = frame[".label"].to_numpy(writable=True).astype(np.int8)
         known = ".seq" in frame.columns  # not in a snapshot of before
         seqs = frame[".seq"].to_numpy(writable=True) if known else np.zeros(len(labels), dtype=np.int64)
-        rows = LabelledRows(ids, columns, labels, sides, origins, seqs)
+        times = frame[".time"].to_numpy(writable=True) if ".time" in frame.columns else None
+        rows = LabelledRows(ids, columns, labels, sides, origins, seqs, times)
         baseline = from_frame(pl.read_parquet(folder / "baseline.parquet", glob=False), schema)
     except (PolarsError, OSError, ValueError, KeyError, TypeError) as error:
         raise corrupt(digest, f"cannot be read ({str(error).splitlines()[0]})") from error

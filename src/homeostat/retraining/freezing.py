@@ -16,7 +16,7 @@ from homeostat.retraining.training_data import take_snapshot
 from homeostat.training.recipes import UNION, propose_recipes, recipe_from_json
 
 # What of a snapshot's lineage the record of its step holds.
-TOLD = ("rows", "labels_seen", "left_out", "senders", "single_source", "giveaways")
+TOLD = ("rows", "labels_seen", "left_out", "senders", "single_source", "giveaways", "time")
 
 
 def freeze_training_set(project: Project, *, reload_files: bool, now: datetime) -> Json:

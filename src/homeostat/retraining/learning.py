@@ -36,6 +36,8 @@ def step_snapshot(turn: Turn) -> Done:
 def describe_snapshot(frozen: Json) -> str:
     """Return in words what a training set holds, what stays out of it, and what looks too good to be true."""
     said = f"Snapshot {frozen['snapshot'][:12]}: {listed(frozen['rows'])} rows."
+    if frozen.get("time"):
+        said += f" The anchor is {frozen['time']['column']} from {frozen['time']['anchor_from']} on."
     if frozen["left_out"]:
         said += f" Left out: {listed(frozen['left_out'])}."
     for name, found in frozen["giveaways"].items():

@@ -17,7 +17,7 @@ from homeostat.errors import TrainingFailed
 from homeostat.monitoring.seasons import window_effects
 from homeostat.project import Project
 from homeostat.records import Floats, Json, LabelledRows, Mask, Recipe, Schema, Snapshot
-from homeostat.settings import MonitoringSettings
+from homeostat.settings import MonitoringSettings, TrainingSettings
 from homeostat.training.boosting import FIXED
 from homeostat.training.contributions import EXPLAINED, Explainer, Parts
 from homeostat.training.effects import describe_effects
@@ -155,12 +155,18 @@ def describe_origin(project: Project, snapshot: Snapshot, candidate: Candidate, 
         "family": found["family"],
         "parameters": found["parameters"],
         "fixed": FIXED if found["family"] == "lightgbm" else {},
-        "settings": project.settings.training.model_dump(mode="json"),
+        "settings": training_settings(project.settings.training),
         "monitoring": seasonal_settings(project.settings.monitoring),
         "recipe": asdict(candidate.recipe),
         "change": choice.change,
         "candidates": list(choice.candidates),
     }
+
+
+def training_settings(rules: TrainingSettings) -> Json:
+    """Return the settings of training that a release depends on."""
+    # Without it a release is what it was before the setting was there.
+    return rules.model_dump(mode="json", exclude={"time"} if rules.time is None else None)
 
 
 def seasonal_settings(rules: MonitoringSettings) -> Json:

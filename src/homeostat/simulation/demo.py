@@ -25,7 +25,7 @@ from homeostat.monitoring.drift_checks import list_drift_checks
 from homeostat.project import Project, open_project
 from homeostat.records import Columns, Json, Label, Row
 from homeostat.retraining.cycles import HAND, list_cycles
-from homeostat.retraining.training_data import read_labels
+from homeostat.retraining.labelled_tables import read_labels
 from homeostat.simulation.cohort import AGED, Cohort, Labels, draw_aged, draw_impossible, draw_ordinary, fit_cohort
 from homeostat.simulation.installation import install, wait_until
 from homeostat.simulation.traffic import Clinic, Sent, Stream

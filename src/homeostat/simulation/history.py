@@ -18,7 +18,7 @@ from homeostat.data.dialects import PLAIN
 from homeostat.data.sources import as_cells, number_cells, open_given, source_dialect
 from homeostat.errors import ColumnMissing, SourceUnreadable, TargetInvalid
 from homeostat.records import Dialect, Schema
-from homeostat.retraining.training_data import read_labels
+from homeostat.retraining.labelled_tables import read_labels
 from homeostat.store.tables import EPOCH
 from homeostat.validation.checks import require_columns
 

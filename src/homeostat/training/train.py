@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import RepeatedStratifiedKFold
 
 from homeostat.data.columns import take_rows
-from homeostat.data.snapshots import require_classes
-from homeostat.records import Columns, Estimate, Floats, Json, LabelledRows, Recipe, Schema
+from homeostat.data.snapshots import require_classes, take_labelled
+from homeostat.records import Columns, Estimate, Floats, Json, LabelledRows, Mask, Recipe, Schema
 from homeostat.settings import TrainingSettings
 from homeostat.training.evaluation import compare_auc, estimate_auc, estimate_to_json
+from homeostat.training.folds import describe_folds, find_scored, make_folds
 from homeostat.training.graph import Calibration, compile_release, design_matrix
 from homeostat.training.models import BASELINE, FAMILIES, FittedModel, ModelFamily
 from homeostat.training.preprocessing import Preprocessor, fit_preprocessor
@@ -41,7 +41,7 @@ FLOOR = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """The rows that training may see: features, labels of shape (n_rows,), and their folds.
+    """The rows that training may see: features, labels of shape (n_rows,), and their folds, `repeats` times over.
 
     `weights` says what each row counts, shape (n_rows,); None if all count alike.
     """
@@ -50,8 +50,20 @@ class TrainingRows:
     labels: NDArray[np.int8]
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
     weights: Floats | None = None
+    repeats: int = 1
+    in_time: bool = False
 
-    def weights_of(self, chosen: NDArray[np.int64]) -> Floats | None:
+    @property
+    def n_folds(self) -> int:
+        """The folds of one repeat."""
+        return len(self.folds) // self.repeats
+
+    @property
+    def scored(self) -> Mask:
+        """Which rows have out-of-fold scores, shape (n_rows,)."""
+        return find_scored(self.folds, len(self.labels))
+
+    def weights_of(self, chosen: NDArray[np.int64] | Mask) -> Floats | None:
         """Return what the chosen rows count."""
         return None if self.weights is None else self.weights[chosen]
 
@@ -72,8 +84,8 @@ class Fold:
 class Trained:
     """A fitted, calibrated model: its parts, its graph, and calibrated out-of-fold probabilities, shape (n_rows,).
 
-    Where rows count differently, only those that count at least half have theirs here: the others describe a world that
-    the model is no longer meant for.
+    Only rows that some fold scores have theirs. Where rows count differently, only those that count at least half: the
+    others describe a world that the model is no longer meant for.
     """
 
     preprocessor: Preprocessor
@@ -92,19 +104,25 @@ class Trained:
 
 
 def select_training(rows: LabelledRows, settings: TrainingSettings, recipe: Recipe = UNION) -> TrainingRows:
-    """Return the rows on the training side that a recipe takes, with repeated stratified folds.
+    """Return the rows on the training side that a recipe takes, with their folds.
 
     Raises
     ------
     DataInsufficient
-        A class has fewer rows than there are folds, on the training side or on the anchor.
+        A class has fewer rows than there are folds, on the training side or on the anchor, or too late ones.
     """
     taken = apply_recipe(rows, recipe)
     require_classes(taken, at_least=settings.folds)
-    mask = np.asarray(taken.sides == "training", dtype=np.bool_)
-    columns, labels = take_rows(taken.columns, mask), taken.labels[mask]
-    splitter = RepeatedStratifiedKFold(n_splits=settings.folds, n_repeats=settings.repeats, random_state=settings.seed)
-    return TrainingRows(columns, labels, list(splitter.split(labels, labels)), weigh_rows(taken.seqs[mask], recipe))
+    training = take_labelled(taken, np.asarray(taken.sides == "training", dtype=np.bool_))
+    in_time = training.times is not None
+    return TrainingRows(
+        training.columns,
+        training.labels,
+        make_folds(training, settings),
+        weigh_rows(training.seqs, recipe),
+        repeats=1 if in_time else settings.repeats,
+        in_time=in_time,
+    )
 
 
 def search(rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Json:
@@ -119,26 +137,30 @@ def search(rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Js
         name: cross_score(FAMILIES[name], found["parameters"], rows, schema, settings)
         for name, found in candidates.items()
     }
+    told = rows.scored
+    labels, weights = rows.labels[told], rows.weights_of(told)
     for name, found in candidates.items():
         found["auc"] = estimate_to_json(
-            estimate_auc(rows.labels, scores[name], seed=settings.seed, weights=rows.weights)
+            estimate_auc(labels, scores[name][:, told], seed=settings.seed, weights=weights)
         )
-    difference = compare_auc(rows.labels, scores[names[0]], scores[BASELINE], seed=settings.seed, weights=rows.weights)
+    ours, base = scores[names[0]][:, told], scores[BASELINE][:, told]
+    difference = compare_auc(labels, ours, base, seed=settings.seed, weights=weights)
     winner = BASELINE if settings.family == "auto" and difference.high < 0 else names[0]
+    folds = describe_folds(rows.folds, len(rows.labels), in_time=rows.in_time)
     return {
         "family": winner,
         "parameters": candidates[winner]["parameters"],
         "candidates": candidates,
         "difference": estimate_to_json(difference),
-        "folds": settings.folds,
-        "repeats": settings.repeats,
-        "sentence": explain(winner, names[0], candidates, difference),
+        "folds": rows.n_folds,
+        "repeats": rows.repeats,
+        "sentence": explain(winner, names[0], candidates, difference) + folds,
     }
 
 
 def search_family(family: ModelFamily, rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Json:
     """Return a family's chosen parameters, all its trials and how much each parameter mattered."""
-    prepared = [prepare_fold(rows, fold, schema) for fold in rows.folds[: settings.folds]]
+    prepared = [prepare_fold(rows, fold, schema) for fold in rows.folds[: rows.n_folds]]
 
     def objective(trial: optuna.Trial) -> float:
         parameters = family.suggest(trial)
@@ -207,8 +229,11 @@ def prepare_fold(rows: TrainingRows, fold: tuple[NDArray[np.int64], NDArray[np.i
 def cross_score(
     family: ModelFamily, parameters: Json, rows: TrainingRows, schema: Schema, settings: TrainingSettings
 ) -> Floats:
-    """Return out-of-fold probabilities before calibration, by compiled graphs, shape (n_repeats, n_rows)."""
-    scores = np.empty((settings.repeats, len(rows.labels)))
+    """Return out-of-fold probabilities before calibration, by compiled graphs, shape (n_repeats, n_rows).
+
+    A row that no fold scores has NaN.
+    """
+    scores = np.full((rows.repeats, len(rows.labels)), np.nan)
     for number, (inside, held) in enumerate(rows.folds):
         part = take_rows(rows.columns, inside)
         preprocessor = fit_preprocessor(part, schema)
@@ -216,7 +241,7 @@ def cross_score(
         weights, seed = rows.weights_of(inside), settings.seed
         model = family.fit(design, rows.labels[inside], parameters=parameters, seed=seed, weights=weights)
         graph = Graph(compile_release(preprocessor, model, PLAIN, schema), schema)
-        scores[number // settings.folds, held] = graph.score(take_rows(rows.columns, held))
+        scores[number // rows.n_folds, held] = graph.score(take_rows(rows.columns, held))
     return scores
 
 
@@ -239,15 +264,17 @@ def log_odds(probabilities: Floats) -> Floats:
 def fit(rows: TrainingRows, schema: Schema, settings: TrainingSettings, *, family: str, parameters: Json) -> Trained:
     """Return the final model: fitted to all training rows, calibrated on out-of-fold probabilities."""
     scores = cross_score(FAMILIES[family], parameters, rows, schema, settings)
-    calibration = calibrate(rows.labels, scores, rows.weights)
+    scored = np.flatnonzero(rows.scored)
+    scores, labels, weights = scores[:, scored], rows.labels[scored], rows.weights_of(scored)
+    calibration = calibrate(labels, scores, weights)
     preprocessor = fit_preprocessor(rows.columns, schema)
     design = design_matrix(preprocessor, rows.columns, schema)
     model = FAMILIES[family].fit(design, rows.labels, parameters=parameters, seed=settings.seed, weights=rows.weights)
     graph = compile_release(preprocessor, model, calibration, schema)
     calibrated = 1 / (1 + np.exp(-(calibration.slope * log_odds(scores[0]) + calibration.offset)))
     shares = dict(zip(preprocessor.design_names, model.importance().tolist(), strict=True))
-    told = counts_half(rows.labels, rows.weights)
-    return Trained(preprocessor, graph, model.text(), shares, calibration, calibrated[told], rows.labels[told], model)
+    told = counts_half(labels, weights)
+    return Trained(preprocessor, graph, model.text(), shares, calibration, calibrated[told], labels[told], model)
 
 
 def explain(winner: str, challenger: str, candidates: Json, difference: Estimate) -> str:
