@@ -35,6 +35,8 @@ LABEL = frozenset({"label"})
 READ = frozenset({"read"})
 READ_OR_PREDICT = READ | PREDICT
 ADMIN = frozenset({"admin"})
+# Events without end: who watches is no request under way.
+LIVE = "/live"
 
 ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -61,6 +63,8 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/docs": READ,
         "/openapi.json": READ,
         "/": READ,
+        LIVE: READ,
+        "/ask/{kind}": ADMIN,
         "/login": OPEN,
         "/logout": READ,
         "/static/{name}": OPEN,
@@ -87,7 +91,7 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
 # Answered whatever happens: who asks wants to know just that.
 PROBES = frozenset({"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
 # What the forms of our pages are sent to, with the token of their session, which each of these looks at.
-FORMS = frozenset({"/login", "/logout"})
+FORMS = frozenset({"/ask/{kind}", "/login", "/logout"})
 # Methods that change nothing.
 LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 # Without keys, whoever is on this machine may send: but not every page that is open in a browser here.

@@ -9,7 +9,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from homeostat.errors import Overloaded
-from homeostat.web.access import PROBES
+from homeostat.web.access import LIVE, PROBES
 from homeostat.web.problems import problem_of, send_problem
 from homeostat.web.worker import Worker
 
@@ -48,6 +48,9 @@ class Admission:
         if self._under_way >= self._limit and scope["path"] not in ALWAYS:
             await self._refuse(scope, send_and_note)
             self._note(NO_ROUTE, status, started)
+            return
+        if scope["path"] == LIVE:  # limited where it is answered, and no latency of anything
+            await self._app(scope, receive, send)
             return
         self._under_way += 1
         try:

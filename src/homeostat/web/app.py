@@ -17,9 +17,11 @@ from homeostat.project import Project
 from homeostat.web.access import RequireKey
 from homeostat.web.admission import Admission
 from homeostat.web.asking import add_asking
+from homeostat.web.board_page import add_board
 from homeostat.web.description import DescribedApp
 from homeostat.web.endpoint import Endpoint, RowRoutes
 from homeostat.web.labels import add_labels
+from homeostat.web.live import Live, add_live
 from homeostat.web.login import add_login
 from homeostat.web.mlflow_scoring import INVOCATIONS, add_mlflow_scoring, judge_invocations
 from homeostat.web.open_inference import INFER_ROUTES, add_open_inference, judge_infer
@@ -65,6 +67,9 @@ def create_app(project: Project) -> FastAPI:
     add_pages(app, worker)
     add_open_inference(app, worker)
     add_mlflow_scoring(app, worker)
+    live = Live(worker)
+    add_board(app, worker, live)
+    add_live(app, worker, live)
     add_login(app, worker)
     add_operations(app)
     add_static(app)

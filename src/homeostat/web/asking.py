@@ -105,18 +105,31 @@ def add_kind(app: FastAPI, worker: Worker, kind: Asked) -> None:
         wish = parse_body(body, kind)
         claim = claim_of(sent, request.scope, remember_s=limits.idempotency_s)
         now = EPOCH + timedelta(microseconds=sent.received_at)
-        worker.log.require_whole()
-        try:
-            answer = await asyncio.to_thread(
-                write, worker.project, kind, wish, claim=claim, sender=sender_of(request.scope), now=now
-            )
-        except SQLAlchemyError as error:
-            raise busy(error) or afresh(worker.log.fail(error)) from error
+        answer = await put(worker, kind, wish, claim=claim, sender=sender_of(request.scope), now=now)
         if isinstance(answer, Problem):
             return refuse(request, answer)
         return Response(answer.content, answer.status, dict(answer.headers))
 
     app.post(f"/v1/{kind}", **describe_asking(kind, schema_of_body(kind)))(asked)
+
+
+async def put(
+    worker: Worker, kind: Asked, wish: Body, *, claim: Claim | None, sender: str, now: datetime
+) -> Answered | Problem:
+    """Ask in a thread, and return what `write` does.
+
+    Raises
+    ------
+    LogBusy
+        Nothing was written.
+    LogFailed
+        An I/O error: whether it was written is unknown.
+    """
+    worker.log.require_whole()
+    try:
+        return await asyncio.to_thread(write, worker.project, kind, wish, claim=claim, sender=sender, now=now)
+    except SQLAlchemyError as error:
+        raise busy(error) or afresh(worker.log.fail(error)) from error
 
 
 def parse_body(body: bytes, kind: Asked) -> Body:

@@ -16,7 +16,9 @@ from homeostat.monitoring.verdicts import short
 
 STYLE = "homeostat.css"
 # What may be fetched, and as what.
-STATIC: Mapping[str, str] = MappingProxyType({STYLE: "text/css; charset=utf-8"})
+STATIC: Mapping[str, str] = MappingProxyType(
+    {STYLE: "text/css; charset=utf-8", "board.js": "text/javascript; charset=utf-8"}
+)
 # The pages that every page leads to, in the order of the story.
 PLACES: Mapping[str, str] = MappingProxyType(
     {"/": "Loop", "/releases": "Releases", "/drift": "Drift", "/events": "Events"}
@@ -54,7 +56,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"short": short, "minute": minute, "percent": percent}
+    made.filters |= {"short": short, "minute": minute, "percent": percent, "milliseconds": milliseconds}
     return made
 
 
@@ -73,3 +75,8 @@ def minute(moment: datetime | str) -> str:
 def percent(share: float) -> str:
     """Return a share in 0-1 as a percentage."""
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"  # noqa: PLR2004  two digits either way
+
+
+def milliseconds(seconds: float) -> str:
+    """Return how long something took, in milliseconds; infinite is what no bucket holds."""
+    return "more than 20 s" if seconds == float("inf") else f"{short(1000 * seconds)} ms"

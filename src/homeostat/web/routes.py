@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BeforeValidator, WithJsonSchema
 from sqlalchemy import Connection
@@ -112,10 +112,6 @@ def add_state(app: FastAPI, worker: Worker) -> None:
 
 def add_health(app: FastAPI, worker: Worker) -> None:
     """Add the routes for the supervisor and for Prometheus."""
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse("/docs")
 
     @app.get("/livez", tags=["health"], summary="Whether the process answers at all")
     async def livez() -> Response:

@@ -116,6 +116,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, answer what was accepted, finish, and close the application."""
+        self.worker.drain()  # also if no signal came: whoever watches would be waited for
         self._ask_to_close()
         for server in self.servers:
             server.close()

@@ -66,6 +66,11 @@ class Worker:
             )
         return self.follower.live
 
+    @property
+    def draining(self) -> bool:
+        """Whether the process is shutting down."""
+        return self._draining
+
     def drain(self) -> None:
         """Call the process not ready from now on; requests are still answered."""
         self._draining = True
