@@ -10,7 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, insert, select, update
 
+from homeostat.deployment.artifacts import find_release, open_release
+from homeostat.deployment.registry import require_production
 from homeostat.monitoring.entries import Line, label_to_text, new_prediction_ids, to_microseconds
+from homeostat.monitoring.production import stamp_rows
+from homeostat.monitoring.windows import watch
+from homeostat.project import Project
 from homeostat.records import Label, Row
 from homeostat.store.database import Database
 from homeostat.store.leases import Lease, take_lease
@@ -64,3 +69,13 @@ def lease_lost(database: Database) -> Iterator[Lease]:
     with database.write() as connection:
         connection.execute(update(leases).values(fence=lease.fence + 1, holder="elsewhere:1"))
     yield lease
+
+
+def check_windows(project: Project) -> None:
+    """Check the complete windows of the watch under way, as a loop does."""
+    with project.database.read() as connection:
+        promotion = require_production(connection)
+    release = open_release(find_release(promotion.release, project.blobs))
+    lease = own_lease(project.database)
+    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
+    watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=NOW)

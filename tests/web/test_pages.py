@@ -7,18 +7,16 @@ import httpx
 import pytest
 from sqlalchemy import delete, update
 
-from homeostat.deployment.artifacts import find_release, open_release
-from homeostat.deployment.registry import list_releases, require_production
+from homeostat.deployment.artifacts import find_release
+from homeostat.deployment.registry import list_releases
 from homeostat.loop import begin_by_hand
-from homeostat.monitoring.production import stamp_rows
-from homeostat.monitoring.windows import watch
 from homeostat.project import Project
 from homeostat.records import Row
 from homeostat.store.events import append_event, find_last, newest_events
 from homeostat.store.tables import events, releases
 from homeostat.web.events_page import PER_PAGE
 from homeostat.web.release_facts import NOTE
-from tests.production_log import NOW, answer, own_lease
+from tests.production_log import NOW, answer, check_windows
 from tests.web.html_page import Page
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
@@ -141,12 +139,7 @@ def windows(project: Project) -> Project:
         "DiabetesPedigreeFunction": 0.37, "Age": 29,
     }  # fmt: skip
     answer(project.database, [{**patient, "Glucose": 90 + number % 60} for number in range(400)])
-    with project.database.read() as connection:
-        promotion = require_production(connection)
-    release = open_release(find_release(promotion.release, project.blobs))
-    lease = own_lease(project.database)
-    stamp_rows(project.database, lease=lease, epoch=promotion.epoch)
-    watch(project.database, release, promotion, project.settings.monitoring, lease=lease, now=NOW)
+    check_windows(project)
     told = {"kind": "sudden", "subject": HOSTILE, "sentence": f"{HOSTILE} moved", "figures": {}, "epoch": 1}
     with project.database.write() as connection:
         append_event(connection, "alert", told, now=NOW)

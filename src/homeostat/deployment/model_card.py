@@ -159,9 +159,8 @@ def rank_importance(release: Release) -> Json:
     A release of before has no effects: what its model says of itself is taken, in which what was derived from a feature
     counts for that feature.
     """
-    effects: Json | None = getattr(release, "effects", None)
-    if effects is not None:
-        return {"unit": "mean |contribution| in log-odds", "features": dict(effects["importance"])}
+    if release.effects is not None:
+        return {"unit": "mean |contribution| in log-odds", "features": dict(release.effects["importance"])}
     found: dict[str, float] = {}
     for name, share in (release.metrics.get("importance") or {}).items():
         feature = find_feature(name, release)

@@ -127,7 +127,7 @@ def draw_together(read: Mapping[str, Release]) -> list[tuple[str, Markup]]:
     """Return the effects of the most important features, of all releases that carry effects."""
     found: dict[str, list[Effect]] = {}
     for name, release in read.items():
-        carried: Json = getattr(release, "effects", None) or {"importance": {}, "effects": {}}
+        carried: Json = release.effects or {"importance": {}, "effects": {}}
         for feature in carried["importance"]:
             if feature in carried["effects"]:
                 found.setdefault(feature, []).append(Effect(name, carried["effects"][feature]))

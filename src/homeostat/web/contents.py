@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from homeostat.records import Estimate, Json
 from homeostat.web.charts import draw_bar, draw_interval, draw_sample
 from homeostat.web.event_words import say
+from homeostat.web.page_responses import Viewer
 from homeostat.web.rendering import render_document, render_page
 
 
@@ -37,9 +38,10 @@ class Content:
     values: Mapping[str, object]
 
 
-def to_page(content: Content, *, project: str) -> str:
-    """Return a page of the service."""
-    return render_page(content.template, project=project, place=content.place, **DRAWINGS, **content.values)
+def to_page(content: Content, *, project: str, viewer: Viewer) -> str:
+    """Return a page of the service for whoever looks at it."""
+    values = {**DRAWINGS, **content.values, "viewer": viewer}
+    return render_page(content.template, project=project, place=content.place, **values)
 
 
 def to_document(content: Content, *, project: str) -> str:

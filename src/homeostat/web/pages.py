@@ -20,6 +20,7 @@ from homeostat.web.cycle_page import describe_cycle
 from homeostat.web.drift_checks_page import describe_checks
 from homeostat.web.drift_facts import describe_numbered
 from homeostat.web.events_page import describe_event, describe_events
+from homeostat.web.page_responses import html_response, viewer_of
 from homeostat.web.problems import Problem, refuse
 from homeostat.web.release_page import describe_release
 from homeostat.web.releases_page import describe_releases
@@ -80,11 +81,12 @@ def add_pages(app: FastAPI, worker: Worker) -> None:
 
 async def show(request: Request, worker: Worker, describe: Callable[[Connection], Content | None]) -> Response:
     """Answer with a page; where there is nothing of that name, with the problem."""
+    name, viewer = worker.project.settings.project.name, viewer_of(request.scope)
 
     def make() -> str | None:
         with worker.project.database.read() as connection:
             content = describe(connection)
-        return None if content is None else to_page(content, project=worker.project.settings.project.name)
+        return None if content is None else to_page(content, project=name, viewer=viewer)
 
     try:
         page = await asyncio.to_thread(make)
@@ -92,7 +94,7 @@ async def show(request: Request, worker: Worker, describe: Callable[[Connection]
         return refuse(request, Problem(HTTPStatus.NOT_FOUND, error.code, error.problem, error.expected, error.action))
     if page is None:
         return refuse(request, nothing_there(request.url.path))
-    return Response(page, media_type="text/html")
+    return html_response(page)
 
 
 def nothing_there(path: str) -> Problem:

@@ -60,7 +60,7 @@ def describe_release(connection: Connection, project: Project, registered: Regis
             "measured": measure_sides(release.metrics),
             "curves": draw_curves(release.metrics),
             "effects": draw_effects(release),
-            "effects_of": getattr(release, "effects", None),
+            "effects_of": release.effects,
             "rival": rival,
             "differences": compare_with(rival, release, project),
             "golden": sample_golden(release),
@@ -124,7 +124,7 @@ def roc_of(name: str, side: Json) -> Curve:
 
 def draw_effects(release: Release) -> list[tuple[str, Markup]]:
     """Return the effect of each feature as a picture, the most important first; none for a release of before."""
-    found: Json | None = getattr(release, "effects", None)
+    found = release.effects
     if found is None:
         return []
     effects = {name: [Effect("this release", effect)] for name, effect in found["effects"].items()}
