@@ -29,6 +29,9 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |-- Overloaded              more requests at a time than the service takes; it may be sent again
     |   |-- LogBusy                 the prediction log took nothing of this request; it may be sent again
     |   |-- DeadlineExceeded        the commit takes too long; whether the rows are kept is not known yet
+    |   |-- ReleaseUnexplained      a release that holds nothing that explains its answers
+    |   |-- ExplainerMissing        the libraries that explain are not installed here
+    |   |-- ExplainerFailed         the process that explains ended, or took too long
     |   |-- StorageFailed           the disk took nothing; what was under way is tried again
     |   `-- LogFailed               the prediction log met an I/O error and takes no more
     |-- ArtifactError               a stored artifact cannot be trusted
@@ -291,6 +294,33 @@ class LogBusy(StateError):
     """
 
     code = "log-busy"
+
+
+class ReleaseUnexplained(StateError):
+    """A release holds nothing that explains its answers: packed by others, or by a Homeostat of before.
+
+    To do: explain a release that `homeostat train` has packed.
+    """
+
+    code = "release-unexplained"
+
+
+class ExplainerMissing(StateError):
+    """The libraries that explain a prediction are not installed where the service runs.
+
+    To do: install `homeostat[train]` there, or run `homeostat explain` where it is installed.
+    """
+
+    code = "explainer-missing"
+
+
+class ExplainerFailed(StateError):
+    """The process that explains ended or took too long; it is started again for the next request.
+
+    To do: send it again after Retry-After, with fewer rows; the predictions go on as before.
+    """
+
+    code = "explainer-failed"
 
 
 class StorageFailed(StateError):

@@ -74,6 +74,20 @@ def test_no_text_in_a_request_makes_the_process_open_a_foreign_file_or_run_forei
     assert audit(trained_project, f"{trained_project}:{MEMORY}", use) == ""
 
 
+def test_the_only_program_that_is_started_is_our_own_which_explains(trained_project: Path) -> None:
+    def explain(client: httpx.Client) -> None:
+        for text in TEXTS:
+            client.post("/v1/explain", json={"rows": [{text: text, "Age": text}]})
+            client.post("/v1/explain", json={"id": text[:200], "release": text[:64], "compare": text[:64]})
+
+    started = audit(trained_project, f"{trained_project}:{MEMORY}:/dev/null", explain).splitlines()
+
+    blobs = str(trained_project / ".homeostat" / "blobs")
+    command = [sys.executable, "-m", "homeostat.deployment.explaining_process", blobs]
+    assert started
+    assert all(line.startswith(f"subprocess.Popen ({sys.executable!r}, {command!r}, ") for line in started)
+
+
 def test_the_hook_reports_what_it_should(trained_project: Path) -> None:
     def look(client: httpx.Client) -> None:
         assert client.get("/metrics").status_code == 200

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from homeostat.data.columns import take_rows, texts
-from homeostat.errors import StateError
+from homeostat.errors import ReleaseUnexplained
 from homeostat.records import Columns, Feature, Json
 from homeostat.training.contributions import Explainer, Parts
 from homeostat.training.graph import Calibration, compile_release, design_matrix
@@ -185,12 +185,12 @@ def test_the_preparation_that_a_release_holds_explains_as_the_fitted_one(parts: 
 
 
 def test_a_family_that_nobody_has_taught_to_explain_is_refused() -> None:
-    with pytest.raises(StateError, match="'stranger' cannot be explained"):
+    with pytest.raises(ReleaseUnexplained, match="'stranger' cannot be explained"):
         Explainer(replace(fit_parts("logistic"), family="stranger"), SCHEMA)
 
 
 def test_a_graph_that_is_not_ours_is_refused() -> None:
     parts = fit_parts("logistic")
 
-    with pytest.raises(StateError, match="no design matrix"):
+    with pytest.raises(ReleaseUnexplained, match="no design matrix"):
         Explainer(replace(parts, graph=parts.graph.replace(b"log_odds", b"log_even")), SCHEMA)

@@ -26,14 +26,14 @@ cells = st.none() | st.booleans() | numbers | st.text(max_size=20) | st.sampled_
 values = st.recursive(
     cells, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
 )
-names = st.sampled_from((*COLUMNS, "rows", "labels", "id", "label")) | st.text(max_size=12)
+names = st.sampled_from((*COLUMNS, "rows", "labels", "id", "label", "release", "compare")) | st.text(max_size=12)
 objects = st.dictionaries(names, values, max_size=12)
 near_rows = st.fixed_dictionaries(dict.fromkeys(COLUMNS, cells))
 near_labels = st.fixed_dictionaries({"id": st.text(max_size=40), "label": values})
 anything = values | objects | near_rows | near_labels
 batches = st.lists(anything, max_size=4)
 hostile_json = anything | st.fixed_dictionaries({"rows": batches}) | st.fixed_dictionaries({"labels": batches})
-routes = pytest.mark.parametrize("route", ["/v1/predict", "/v1/labels"])
+routes = pytest.mark.parametrize("route", ["/v1/predict", "/v1/labels", "/v1/explain"])
 
 
 def assert_no_failure(answer: httpx.Response) -> None:

@@ -20,7 +20,7 @@ from homeostat.errors import InputError, KeyInvalid
 from homeostat.store.events import append_event
 from homeostat.store.tables import keys
 
-Scope = Literal["predict", "label", "read", "admin"]
+Scope = Literal["predict", "explain", "label", "read", "admin"]
 Line = Row[Any]  # Any: SQLAlchemy's tables do not type their columns
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # A token is hs_ID_SECRET: the id is public, and names the key in lists, events and errors.

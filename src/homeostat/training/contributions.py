@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from homeostat.errors import StateError
+from homeostat.errors import ReleaseUnexplained
 from homeostat.records import Columns, Floats, Json, Schema
 from homeostat.training.preprocessing import Preprocessor
 from homeostat.training.scoring import DESIGN, LOG_ODDS, graph_inputs, open_session
@@ -72,13 +72,13 @@ def expose(graph: bytes) -> bytes:
 
     Raises
     ------
-    StateError
+    ReleaseUnexplained
         The graph computes neither, or names them otherwise.
     """
     model = onnx.load_from_string(graph)
     computed = {name for node in model.graph.node for name in node.output}
     if not {DESIGN, LOG_ODDS} <= computed:
-        raise StateError(
+        raise ReleaseUnexplained(
             problem="the graph of this release has no design matrix and no log-odds of ours",
             expected="a release that `homeostat train` has packed",
             action="explain another release",
@@ -141,9 +141,9 @@ EXPLAINED: Mapping[str, Callable[[str], Explain]] = MappingProxyType(
 
 
 def require_family(family: str) -> Callable[[str], Explain]:
-    """Return what explains a family; StateError for one that nobody has taught us to explain."""
+    """Return what explains a family; ReleaseUnexplained for one that nobody has taught us to explain."""
     if family not in EXPLAINED:
-        raise StateError(
+        raise ReleaseUnexplained(
             problem=f"models of the family {family!r} cannot be explained",
             expected=f"a release of the family {' or '.join(EXPLAINED)}",
             action="explain another release, or add the family to `training.contributions`",

@@ -31,6 +31,7 @@ from homeostat.web.sessions import Sessions, csrf_of, read_cookie
 # The scopes of which one opens a route; admin includes all. OPEN needs no key at all.
 OPEN: frozenset[str] = frozenset()
 PREDICT = frozenset({"predict"})
+EXPLAIN = frozenset({"explain"})
 LABEL = frozenset({"label"})
 READ = frozenset({"read"})
 READ_OR_PREDICT = READ | PREDICT
@@ -46,6 +47,7 @@ ROUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "/v2/health/live": OPEN,
         "/v2/health/ready": OPEN,
         "/v1/predict": PREDICT,
+        "/v1/explain": EXPLAIN,
         "/v1/labels": LABEL,
         "/v1/retrain": ADMIN,
         "/v1/promote": ADMIN,

@@ -20,6 +20,7 @@ from homeostat.web.asking import add_asking
 from homeostat.web.board_page import add_board
 from homeostat.web.description import DescribedApp
 from homeostat.web.endpoint import Endpoint, RowRoutes
+from homeostat.web.explain import add_explain
 from homeostat.web.labels import add_labels
 from homeostat.web.live import Live, add_live
 from homeostat.web.login import add_login
@@ -60,6 +61,7 @@ def create_app(project: Project) -> FastAPI:
     app.post(INVOCATIONS, **describe_invocations(project.schema))(answered_before)
     for route in INFER_ROUTES:
         app.post(route, **describe_infer(project.schema, route, project.settings.project.name))(answered_before)
+    add_explain(app, worker)
     add_labels(app, worker)
     add_asking(app, worker)
     add_state(app, worker)

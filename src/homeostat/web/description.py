@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from homeostat.records import Json
-from homeostat.web.access import OPEN, PREDICT, ROUTES
+from homeostat.web.access import EXPLAIN, OPEN, PREDICT, ROUTES
 from homeostat.web.admission import ALWAYS
 from homeostat.web.endpoint import MAX_KEY_LENGTH
 from homeostat.web.keyring import Keyring
@@ -69,6 +69,8 @@ LOOKS: Mapping[tuple[str, str], Json] = MappingProxyType(
     }
 )
 VERBOSE: Json = {"name": "verbose", "in": "query", "allowEmptyValue": True, "schema": {"type": "string"}}
+# Of these routes each row counts towards the quota of a key.
+TAKE_ROWS = frozenset({PREDICT, EXPLAIN})
 # Answers that are kept for a request that is sent again.
 KEPT = frozenset({"200", "202", "404", "409", "422"})
 
@@ -96,7 +98,8 @@ def describe_all(document: Json) -> None:
     document["paths"]["/readyz"]["get"]["parameters"] = [VERBOSE]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            describe_operation(operation, path, changes_something=method == "post")
+            asks = method == "post" and ROUTES[path] != EXPLAIN
+            describe_operation(operation, path, changes_something=asks)
 
 
 def describe_operation(operation: Json, path: str, *, changes_something: bool) -> None:
@@ -105,7 +108,7 @@ def describe_operation(operation: Json, path: str, *, changes_something: bool) -
     if scopes is OPEN:
         operation["security"] = []
     responses = operation["responses"]
-    for status in find_refusals(path, takes_rows=changes_something and scopes == PREDICT):
+    for status in find_refusals(path, takes_rows=scopes in TAKE_ROWS):
         response = responses.setdefault(status, describe_refusal(path, REFUSALS[status]))
         response.setdefault("headers", {}).update(HEADERS.get(status, {}))
     if changes_something:

@@ -20,6 +20,8 @@ from starlette.types import Scope, Send
 
 from homeostat.errors import (
     DeadlineExceeded,
+    ExplainerFailed,
+    ExplainerMissing,
     HomeostatError,
     IdempotencyReused,
     KeyInvalid,
@@ -30,6 +32,7 @@ from homeostat.errors import (
     Overloaded,
     QuotaExceeded,
     ReleaseMissing,
+    ReleaseUnexplained,
     RequestInvalid,
     RequestTooLarge,
     ScopeMissing,
@@ -53,6 +56,9 @@ ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingP
         QuotaExceeded: (HTTPStatus.TOO_MANY_REQUESTS, None),
         ReleaseMissing: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
         Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
+        ReleaseUnexplained: (HTTPStatus.CONFLICT, None),
+        ExplainerMissing: (HTTPStatus.NOT_IMPLEMENTED, None),
+        ExplainerFailed: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
         LogBusy: (HTTPStatus.SERVICE_UNAVAILABLE, 1),
         DeadlineExceeded: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
         LogFailed: (HTTPStatus.SERVICE_UNAVAILABLE, 5),
@@ -95,6 +101,11 @@ HTTP_CODES: Mapping[str, tuple[HTTPStatus, str, str]] = MappingProxyType(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "An outcome that is no value of the target.",
             "send one of `project.target_values`.",
+        ),
+        "prediction-missing": (
+            HTTPStatus.NOT_FOUND,
+            "There is no prediction with this id, or it was deleted.",
+            "send the id that the prediction was answered with, or the row itself.",
         ),
         "request-missing": (
             HTTPStatus.NOT_FOUND,

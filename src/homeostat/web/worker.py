@@ -16,13 +16,14 @@ from homeostat.monitoring.predictions import PredictionLog
 from homeostat.project import Project
 from homeostat.records import Label
 from homeostat.web.answers import Judged
+from homeostat.web.explainer import Explainer
 from homeostat.web.keyring import Keyring
 from homeostat.web.reporting import Reporter
 from homeostat.web.sessions import Sessions
 
 
 class Worker:
-    """The prediction log, the release that answers, the valid keys, the metrics and the reports of one process.
+    """The log, the release that answers, the valid keys, what explains, the metrics and the reports of one process.
 
     Enter it in the event loop that answers requests; leaving it writes what still waits and stops following.
     """
@@ -35,6 +36,7 @@ class Worker:
         )
         self.keyring = Keyring(project.database, project.settings.serving)
         self.sessions = Sessions(self.keyring)
+        self.explainer = Explainer(project.blobs.root)
         self._log: PredictionLog | None = None
         self._reporter: Reporter | None = None
         self._draining = False
@@ -131,5 +133,6 @@ class Worker:
         self.drain()
         self.follower.stop()
         self.keyring.stop()
+        await self.explainer.stop()
         await asyncio.to_thread(self.reporter.stop)
         await self.log.close()
