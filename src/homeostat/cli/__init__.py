@@ -38,7 +38,7 @@ SECTIONS = {
         "status": ("project", "Show the state now."),
         "drift": ("drift", "Show the newest drift check; write it as a page."),
         "performance": ("performance", "Show how well it predicts: expected, and measured by outcomes."),
-        "runs": ("train", "Compare the tracked runs."),
+        "runs": ("runs", "Compare the tracked runs; open MLflow's pages."),
         "releases": ("releases", "List the releases."),
         "history": ("history", "Show who was in production when, and why."),
         "events": ("events", "Print the event log; follow it."),

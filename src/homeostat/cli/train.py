@@ -1,4 +1,4 @@
-"""`homeostat train` and `runs`: one attempt by hand, and the attempts side by side."""
+"""`homeostat train`: one attempt by hand."""
 
 import time
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import click
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.loop import telling
-from homeostat.cli.output import new_console, new_table
+from homeostat.cli.output import new_console
 from homeostat.errors import LeaseHeld
 from homeostat.loop import Advance, begin_by_hand, tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json
-from homeostat.retraining.cycles import Cycle, list_cycles, newest_cycles
+from homeostat.retraining.cycles import Cycle, newest_cycles
 
 FOLLOW_S = 0.5
 STEP_WORDS = "snapshot, search, fit, track, gate, shadow, approve, promote, mirror"
@@ -67,51 +67,3 @@ def newest_cycle(project: Project) -> Cycle:
     """Return the cycle that was opened last."""
     with project.database.read() as connection:
         return newest_cycles(connection, limit=1)[-1]
-
-
-@click.command("runs")
-@project_option
-@json_option
-def runs_command(folder: Path, *, as_json: bool) -> None:
-    """Compare the tracked runs, newest first.
-
-    Example: homeostat runs --project clinic
-    """
-    from homeostat.training.tracking import list_runs, open_client  # noqa: PLC0415  MLflow takes a second to import
-
-    with open_project(folder) as project:
-        found = list_runs(open_client(project.tracking_url), project.settings.project.name)
-        with project.database.read() as connection:
-            # A cycle whose attempt MLflow did not take has no run.
-            outcomes = {c.record.get("track", {}).get("run_id"): c.outcome or "" for c in list_cycles(connection)}
-    if as_json:
-        print_json(
-            [
-                {
-                    "run_id": run.info.run_id,
-                    "name": run.info.run_name,
-                    "status": run.info.status,
-                    "outcome": outcomes.get(run.info.run_id),
-                    "started_at": run.info.start_time,
-                    "parameters": run.data.params,
-                    "metrics": run.data.metrics,
-                    "tags": {key: value for key, value in run.data.tags.items() if key.startswith("homeostat.")},
-                }
-                for run in found
-            ]
-        )
-        return
-    table = new_table("run", "trigger", "family", "AUC, cross-validated", "AUC, anchor", "AUC, recent", "outcome")
-    for run in found:
-        cells = [describe(run.data.metrics, f"{side}_auc") for side in ("cross_validation", "anchor", "recent")]
-        tags = run.data.tags
-        family, outcome = run.data.params.get("family", ""), outcomes.get(run.info.run_id, "")
-        table.add_row(str(run.info.run_name), tags.get("homeostat.trigger", ""), family, *cells, outcome)
-    new_console().print(table if found else "No run yet: homeostat train")
-
-
-def describe(metrics: Json, name: str) -> str:
-    """Return a metric with its interval."""
-    if name not in metrics:
-        return "-"
-    return f"{metrics[name]:.3f} [{metrics[f'{name}_low']:.3f}, {metrics[f'{name}_high']:.3f}]"
