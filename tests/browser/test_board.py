@@ -14,7 +14,7 @@ from homeostat.store.keys import create_key, revoke_key
 Row = dict[str, Any]
 
 
-def test_the_board_says_at_once_what_goes_on(page: Page, looked_at: str) -> None:
+def test_the_board_says_at_once_what_goes_on(looked_at: str, page: Page) -> None:
     page.goto(looked_at)
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Watching: no row has come yet")
@@ -25,7 +25,7 @@ def test_the_board_says_at_once_what_goes_on(page: Page, looked_at: str) -> None
 
 
 def test_rows_and_decisions_appear_without_loading_the_page_again(
-    page: Page, address: str, project: Project, row: Row
+    address: str, page: Page, project: Project, row: Row
 ) -> None:
     page.goto(address)
     expect(page.locator("#connection")).to_have_text("Live")
@@ -42,7 +42,7 @@ def test_rows_and_decisions_appear_without_loading_the_page_again(
 
 
 def test_a_retraining_begins_on_the_page_and_its_outcome_is_told_there(
-    page: Page, address: str, project: Project
+    address: str, page: Page, project: Project
 ) -> None:
     page.goto(address)
     page.get_by_role("button", name="Retrain").click()
@@ -60,7 +60,7 @@ def test_a_retraining_begins_on_the_page_and_its_outcome_is_told_there(
 
 
 def test_a_rollback_asks_for_a_reason_and_puts_the_last_release_back(
-    page: Page, address: str, project: Project, promote_copy: Any
+    address: str, page: Page, project: Project, promote_copy: Any
 ) -> None:
     promote_copy("another")
     page.goto(address)
@@ -78,7 +78,7 @@ def test_a_rollback_asks_for_a_reason_and_puts_the_last_release_back(
     expect(page.get_by_label("What was asked")).to_contain_text("rolled back")
 
 
-def test_what_is_refused_at_once_is_told_in_three_parts(page: Page, address: str) -> None:
+def test_what_is_refused_at_once_is_told_in_three_parts(address: str, page: Page) -> None:
     for _ in range(2):
         page.goto(address)
         page.get_by_role("button", name="Retrain").click()
@@ -88,14 +88,14 @@ def test_what_is_refused_at_once_is_told_in_three_parts(page: Page, address: str
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_from_what_is_behind_them(page: Page, looked_at: str, scheme: Any) -> None:
+def test_words_stand_out_from_what_is_behind_them(looked_at: str, page: Page, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     page.goto(looked_at)
 
     assert page.evaluate(CONTRAST) == []
 
 
-def test_a_telephone_shows_everything_without_scrolling_sideways(page: Page, looked_at: str) -> None:
+def test_a_telephone_shows_everything_without_scrolling_sideways(looked_at: str, page: Page) -> None:
     page.set_viewport_size({"width": 375, "height": 700})
     page.goto(looked_at)
 
@@ -103,7 +103,7 @@ def test_a_telephone_shows_everything_without_scrolling_sideways(page: Page, loo
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
-def test_the_keyboard_alone_opens_and_closes_what_asks(page: Page, looked_at: str) -> None:
+def test_the_keyboard_alone_opens_and_closes_what_asks(looked_at: str, page: Page) -> None:
     page.goto(looked_at)
     reached = []
     for _ in range(8):
@@ -136,7 +136,7 @@ def test_without_a_script_the_page_shows_everything_and_its_forms_work(browser: 
 
 
 def test_a_key_opens_the_board_a_wrong_one_does_not_and_a_revoked_one_no_longer(
-    page: Page, address: str, project: Project
+    address: str, page: Page, project: Project
 ) -> None:
     with project.database.write() as connection:
         key, token = create_key(connection, "Ada", frozenset({"admin"}), now=datetime.now(UTC))
@@ -161,7 +161,7 @@ def test_a_key_opens_the_board_a_wrong_one_does_not_and_a_revoked_one_no_longer(
 
 
 def test_a_key_that_may_only_look_sees_no_buttons(
-    context: BrowserContext, page: Page, address: str, project: Project
+    address: str, context: BrowserContext, page: Page, project: Project
 ) -> None:
     with project.database.write() as connection:
         _, token = create_key(connection, "Bob", frozenset({"read"}), now=datetime.now(UTC))

@@ -35,7 +35,7 @@ def note(
 
 
 async def flood(port: int, n_connections: int, seconds: float, row: bytes) -> dict[str, Any]:
-    request = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(row), row)
+    request = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(row), row)
     account: dict[str, Any] = {"ids": [], "waited_s": [], "refusals": {}, "refused_after_s": [], "broken": []}
     deadline = time.monotonic() + seconds
     senders = [send_until(deadline, port, request, account) for _ in range(n_connections)]

@@ -26,7 +26,7 @@ from tests.system.serving_process import Serving, serve
 
 LIMIT = 32
 N_CONNECTIONS = 10 * LIMIT
-LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ async def send_for_ever(port: int, request: bytes) -> None:
 
 
 async def hammer(port: int, n_connections: int, row: bytes) -> None:
-    request = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(row), row)
+    request = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(row), row)
     senders = [asyncio.create_task(send_for_ever(port, request)) for _ in range(n_connections)]
     await asyncio.to_thread(sys.stdin.read)
     for sender in senders:

@@ -53,10 +53,18 @@ def test_an_unknown_route_is_a_404_problem(client: httpx.Client, route: str) -> 
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_the_address_alone_leads_to_the_description_of_the_routes(client: httpx.Client) -> None:
+def test_the_address_alone_is_the_board(client: httpx.Client) -> None:
     answer = client.get("/")
 
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "The loop, now at: monitoring" in answer.text
+
+
+def test_the_page_of_the_routes_needs_no_other_site(client: httpx.Client) -> None:
+    page, document = client.get("/docs").text, client.get("/openapi.json").json()
+
+    assert all(path in page for path in document["paths"])
+    assert re.findall(r'(?:src|href|action)="(?!/|data:|#)', page) == []
 
 
 def test_the_status_counts_what_was_kept(client: httpx.Client, row: Row) -> None:

@@ -18,7 +18,7 @@ from homeostat.web.server import Server
 
 Row = dict[str, Any]
 Start = Callable[..., tuple[subprocess.Popen[str], str]]
-ASK = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def answered(connection: socket.socket) -> bool:

@@ -20,6 +20,7 @@ from homeostat.settings import Settings
 from homeostat.store.events import latest_event
 from homeostat.store.leases import find_last_renewal
 from homeostat.store.tables import predictions, requests
+from homeostat.web.rendering import name_actor
 from homeostat.web.ring import STEPS
 
 # A loop turns every second, and renews its lease every ten while it trains.
@@ -76,7 +77,7 @@ def tell_state(
     pending = list_pending(connection)
     if pending:
         asks = f"Request {pending[0].id} ({pending[0].kind}) waits for the next turn of the loop"
-        return frozenset({"retraining"}), asks, f"{pending[0].actor} asked: {pending[0].reason}"
+        return frozenset({"retraining"}), asks, f"Asked by {name_actor(pending[0].actor)}: {pending[0].reason}"
     if promotion is None:
         return (
             frozenset({"data"}),

@@ -15,6 +15,7 @@ from homeostat.monitoring.alerts import KIND
 from homeostat.records import Json, Promotion
 from homeostat.store.events import Event, newest_events
 from homeostat.store.tables import promotions, releases
+from homeostat.web.rendering import name_actor
 
 LINES, ROWS = 10, 8
 # What each kind of event is told as, by its payload.
@@ -27,7 +28,7 @@ TELLING: Mapping[str, Callable[[Json], str]] = MappingProxyType(
         "promoted": lambda said: f"release {said['release'][:12]} is in production: {said['reason']}",
         "rolled_back": lambda said: f"back to release {said['release'][:12]}: {said['reason']}",
         "bake_passed": lambda said: f"the probation of epoch {said['epoch']} is over",
-        "requested": lambda said: f"asked to {said['kind']} by {said['actor']}: {said['reason']}",
+        "requested": lambda said: f"asked to {said['kind']} by {name_actor(said['actor'])}: {said['reason']}",
         "request_refused": lambda said: said["sentence"],
         "cycle_refused": lambda said: said["sentence"],
         "cycle_held": lambda said: said["sentence"],

@@ -3,6 +3,7 @@
 Not here: what a page says. A page is served with the style sheet beside it, or stands alone with the sheet inside.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -10,7 +11,7 @@ from importlib.resources import files
 from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from homeostat.monitoring.verdicts import short
 
@@ -57,6 +58,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
     )
     made.filters |= {"short": short, "minute": minute, "percent": percent, "milliseconds": milliseconds}
+    made.filters |= {"commands": mark_commands, "actor": name_actor}
     return made
 
 
@@ -80,3 +82,13 @@ def percent(share: float) -> str:
 def milliseconds(seconds: float) -> str:
     """Return how long something took, in milliseconds; infinite is what no bucket holds."""
     return "more than 20 s" if seconds == float("inf") else f"{short(1000 * seconds)} ms"
+
+
+def mark_commands(text: str) -> Markup:
+    """Return a sentence with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704  escaped, then our own tags
+
+
+def name_actor(actor: str) -> str:
+    """Return who asked for something; without keys, whoever is on the machine of the service is called http."""
+    return "somebody on this machine" if actor == "http" else actor

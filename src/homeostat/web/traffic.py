@@ -87,13 +87,17 @@ class TrafficReader:
         bar = EPOCH + BAR * ((now - EPOCH) // BAR)
         moments = [bar - BAR * back for back in range(N_BARS - 1, -1, -1)]
         self._begins = {key: seq for key, seq in self._begins.items() if key[1] >= moments[0]}
-        answered = [*(self._begin(connection, predictions, at) for at in moments), newest(connection, predictions) + 1]
-        refused = self._begin(connection, rejections, moments[0])
+        last, last_refused = newest(connection, predictions), newest(connection, rejections)
+        answered: list[int] = []
+        for moment in moments:
+            after = answered[-1] if answered else 0
+            answered.append(self._begin(connection, predictions, moment, after=after, last=last))
+        refused = self._begin(connection, rejections, moments[0], after=0, last=last_refused)
         latest = select(predictions.c.received_at).order_by(predictions.c.seq.desc()).limit(1)
         return Traffic(
-            tuple(max(after - before, 0) for before, after in pairwise(answered)),
+            tuple(after - before for before, after in pairwise([*answered, last + 1])),
             (now - bar).total_seconds(),
-            max(newest(connection, rejections) + 1 - refused, 0),
+            last_refused + 1 - refused,
             connection.scalar(latest),
         )
 
@@ -105,11 +109,11 @@ class TrafficReader:
             self._reasons = last, count_reasons(connection.scalars(query))
         return self._reasons[1] if last else ()
 
-    def _begin(self, connection: Connection, table: Table, moment: datetime) -> int:
-        """Return the number of the first line from a moment on, one more than the last if there is none."""
+    def _begin(self, connection: Connection, table: Table, moment: datetime, *, after: int, last: int) -> int:
+        """Return what `find_begin` does; what can change no more is remembered."""
         key = (table.name, moment)
         if key not in self._begins:
-            found, last = find_begin(connection, table, moment), newest(connection, table)
+            found = find_begin(connection, table, moment, after=after, last=last)
             if found > last:
                 return found  # a row of this moment may still come
             self._begins[key] = found
@@ -121,16 +125,20 @@ def newest(connection: Connection, table: Table) -> int:
     return connection.scalar(select(func.max(table.c.seq))) or 0
 
 
-def find_begin(connection: Connection, table: Table, moment: datetime) -> int:
-    """Return the number of the first line from a moment on, one more than the last line's if there is none."""
-    last = newest(connection, table)
+def find_begin(connection: Connection, table: Table, moment: datetime, *, after: int, last: int) -> int:
+    """Return the number of the first line from a moment on, one more than the last line's if there is none.
+
+    `after` is a number that it is not below, 0 if none is known; `last` the number of the last line.
+    """
 
     def moment_of(seq: int) -> datetime:
         at = select(table.c.received_at).where(table.c.seq <= seq).order_by(table.c.seq.desc()).limit(1)
         return connection.scalar(at) or EPOCH
 
-    if moment_of(last) < moment:
+    if after > last or moment_of(last) < moment:
         return last + 1
+    if after:
+        return after + bisect_left(range(after, last + 1), moment, key=moment_of)
     reach = 64
     while reach < last and moment_of(last - reach) >= moment:
         reach *= 8
