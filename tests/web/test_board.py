@@ -13,12 +13,12 @@ from sqlalchemy import event
 
 from homeostat import loop
 from homeostat.deployment.artifacts import find_release, open_release
-from homeostat.deployment.registry import require_production
+from homeostat.deployment.registry import register_release, require_production
 from homeostat.monitoring.drift import detect_drift, report_to_json
 from homeostat.monitoring.drift_checks import append_check
 from homeostat.monitoring.observed import read_rows
 from homeostat.project import Project, open_project
-from homeostat.retraining.cycles import open_cycle
+from homeostat.retraining.cycles import close_cycle, find_open_cycle, open_cycle
 from homeostat.retraining.requests import ask, find_request
 from homeostat.store.database import insert_lines
 from homeostat.store.events import append_event
@@ -84,6 +84,23 @@ def test_a_wish_to_retrain_that_waits_is_told_with_what_it_waits_for(project: Pr
     assert "A retraining waits" in parts["standing"]
     assert "The loop, now at: retraining" in parts["ring"]
     assert "Waiting for labels." in parts["story"]
+
+
+def test_a_release_that_is_held_asks_for_its_approval(project: Project, client: httpx.Client) -> None:
+    digest = "d" * 64
+    with project.database.write() as connection:
+        register_release(connection, digest, snapshot="s", family="f", metrics={}, run_id=None, now=NOW)
+        record = {"fit": {"release": digest}}
+        open_cycle(connection, trigger="drift", reason="r", step="approve", now=NOW, record=record)
+        cycle = find_open_cycle(connection)
+        assert cycle is not None
+        close_cycle(connection, cycle, outcome="held", sentence="it waits", now=NOW)
+
+    assert "data-held" in parts_of(project)["standing"]
+    taken = client.post("/ask/approve", data={"reason": ""})
+    assert taken.status_code == 303
+    with project.database.read() as connection:
+        assert find_request(connection, 1).release == digest
 
 
 def test_a_loop_that_has_not_turned_for_long_is_told(project: Project) -> None:

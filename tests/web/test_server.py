@@ -154,7 +154,9 @@ def test_a_request_that_was_begun_before_the_end_is_answered(start_process: Star
     body = json.dumps(row).encode()
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as slow:
-        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:9])
+        slow.sendall(
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:9]
+        )
         time.sleep(0.3)  # until it has begun: what nobody has read by the end is not answered
         process.send_signal(signal.SIGINT)
         time.sleep(1)

@@ -4,10 +4,10 @@ Not here: what is refused at once (`retraining.asking`), who may ask (`web.acces
 answers before a loop does that.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, TypeAlias
@@ -15,12 +15,11 @@ from typing import Annotated, TypeAlias
 import msgspec
 from fastapi import FastAPI, Path, Request, Response
 from sqlalchemy import Connection
-from sqlalchemy.exc import NoResultFound, SQLAlchemyError
+from sqlalchemy.exc import NoResultFound
 from starlette.requests import ClientDisconnect
 
 from homeostat.errors import ReleaseMissing, RequestInvalid, StateError
 from homeostat.monitoring.idempotency import Answered, Claim, find_answer, keep_answer
-from homeostat.monitoring.predictions import afresh, busy
 from homeostat.project import Project
 from homeostat.records import Json
 from homeostat.retraining.asking import MAX_REASON, NO_REASON, place, tell_request
@@ -116,20 +115,8 @@ def add_kind(app: FastAPI, worker: Worker, kind: Asked) -> None:
 async def put(
     worker: Worker, kind: Asked, wish: Body, *, claim: Claim | None, sender: str, now: datetime
 ) -> Answered | Problem:
-    """Ask in a thread, and return what `write` does.
-
-    Raises
-    ------
-    LogBusy
-        Nothing was written.
-    LogFailed
-        An I/O error: whether it was written is unknown.
-    """
-    worker.log.require_whole()
-    try:
-        return await asyncio.to_thread(write, worker.project, kind, wish, claim=claim, sender=sender, now=now)
-    except SQLAlchemyError as error:
-        raise busy(error) or afresh(worker.log.fail(error)) from error
+    """Return what `write` does, or why it cannot write (`Worker.write`)."""
+    return await worker.write(partial(write, worker.project, kind, wish, claim=claim, sender=sender, now=now))
 
 
 def parse_body(body: bytes, kind: Asked) -> Body:

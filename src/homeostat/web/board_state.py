@@ -20,6 +20,7 @@ from homeostat.settings import Settings
 from homeostat.store.events import latest_event
 from homeostat.store.leases import find_last_renewal
 from homeostat.store.tables import predictions, requests
+from homeostat.web.board_story import as_sentence
 from homeostat.web.rendering import name_actor
 from homeostat.web.ring import STEPS
 
@@ -86,7 +87,7 @@ def tell_state(
         )
     decision = latest_event(connection, "decision")
     if decision is not None and decision.at >= promotion.decided_at and decision.payload["action"] == "wait":
-        return frozenset({"retraining"}), "A retraining waits", decision.payload["sentence"]
+        return frozenset({"retraining"}), "A retraining waits", as_sentence(decision.payload["sentence"])
     return frozenset({"monitoring"}), *tell_watch(connection, settings, promotion, check)
 
 

@@ -71,16 +71,20 @@ def read_story(connection: Connection) -> list[Told]:
 
 def tell(event: Event) -> Told:
     """Return an event in a sentence."""
-    sentence = TELLING[event.kind](event.payload).strip()
-    end = "" if sentence.endswith((".", "?", "!")) else "."
-    return Told(event.seq, event.at, f"{sentence[:1].upper()}{sentence[1:]}{end}", event.kind in BAD)
+    return Told(event.seq, event.at, as_sentence(TELLING[event.kind](event.payload)), event.kind in BAD)
+
+
+def as_sentence(text: str) -> str:
+    """Return a text with a capital at its beginning and a stop at its end."""
+    plain = text.strip()
+    return f"{plain[:1].upper()}{plain[1:]}{'' if plain.endswith(('.', '?', '!')) else '.'}"
 
 
 def read_alerts(connection: Connection, *, epoch: int) -> list[Told]:
     """Return the newest alerts of a watch, newest first."""
     newest = reversed(newest_events(connection, KIND, limit=LINES))
     return [
-        Told(event.seq, event.at, event.payload["sentence"], bad=True)
+        Told(event.seq, event.at, as_sentence(event.payload["sentence"]), bad=True)
         for event in newest
         if event.payload["epoch"] == epoch
     ]

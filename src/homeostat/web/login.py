@@ -3,11 +3,11 @@
 Not here: what a session is (`web.sessions`), or what it opens (`web.access`).
 """
 
-import asyncio
 import math
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
@@ -73,7 +73,7 @@ def add_login(app: FastAPI, worker: Worker) -> None:
         if not is_own(request, await read_form(request)):
             return refuse(request, FORGED)
         name = cookie_name(worker.project.settings.project.name)
-        await asyncio.to_thread(worker.sessions.end, read_cookie(request.scope["headers"], name))
+        await worker.write(partial(worker.sessions.end, read_cookie(request.scope["headers"], name)))
         gone = write_cookie(name, "", secure=is_secure(request))
         return RedirectResponse("/login", HTTPStatus.SEE_OTHER, {**PAGE, "set-cookie": gone})
 
@@ -91,7 +91,7 @@ def show_login(request: Request, wanted: str, *, refused: str = "", wait_s: int 
 
 async def begin_session(request: Request, worker: Worker, known: KnownKey, wanted: str) -> Response:
     """Return the answer that gives a browser its cookie and sends it on."""
-    token = await asyncio.to_thread(worker.sessions.begin, known, now=datetime.now(UTC))
+    token = await worker.write(partial(worker.sessions.begin, known, now=datetime.now(UTC)))
     cookie = write_cookie(cookie_name(worker.project.settings.project.name), token, secure=is_secure(request))
     return RedirectResponse(keep_local(wanted), HTTPStatus.SEE_OTHER, {**PAGE, "set-cookie": cookie})
 

@@ -4,13 +4,18 @@ Not here: the descriptions (`web.description`, `web.openapi`).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fastapi import FastAPI, Request, Response
 
 from homeostat.records import Json
 from homeostat.web.access import ROUTES
 from homeostat.web.page_responses import answer_page
+
+# How a tag is written that is a name.
+NAMES: Mapping[str, str] = MappingProxyType({"mlflow": "MLflow", "open inference": "Open Inference Protocol"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +44,12 @@ def add_operations(app: FastAPI) -> None:
 
 
 def group_operations(document: Json) -> dict[str, list[Operation]]:
-    """Return the operations of an OpenAPI document by their tag, in its order."""
+    """Return the operations of an OpenAPI document by the name of their tag, in its order."""
     groups: dict[str, list[Operation]] = {}
     for path, operations in document["paths"].items():
         for method, said in operations.items():
             tag = next(iter(said.get("tags", ())), "other")
-            groups.setdefault(tag, []).append(read_operation(method, path, said))
+            groups.setdefault(NAMES.get(tag, tag.capitalize()), []).append(read_operation(method, path, said))
     return groups
 
 

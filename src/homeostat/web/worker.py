@@ -4,15 +4,17 @@ Not here: routes, or the server around them (`web.server`).
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from prometheus_client import Counter
+from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.deployment.serving import Follower, LiveRelease, Refusal
 from homeostat.errors import ReleaseMissing
 from homeostat.monitoring.metrics import Metrics, resident_memory_bytes
-from homeostat.monitoring.predictions import PredictionLog
+from homeostat.monitoring.predictions import PredictionLog, afresh, busy
 from homeostat.project import Project
 from homeostat.records import Label
 from homeostat.web.answers import Judged
@@ -20,6 +22,8 @@ from homeostat.web.explainer import Explainer
 from homeostat.web.keyring import Keyring
 from homeostat.web.reporting import Reporter
 from homeostat.web.sessions import Sessions
+
+Written = TypeVar("Written")
 
 
 class Worker:
@@ -72,6 +76,22 @@ class Worker:
     def draining(self) -> bool:
         """Whether the process is shutting down."""
         return self._draining
+
+    async def write(self, work: Callable[[], Written]) -> Written:
+        """Return what some work leaves that writes to the database beside the log, done in a thread.
+
+        Raises
+        ------
+        LogBusy
+            Nothing was written.
+        LogFailed
+            An I/O error, now or before: whether it was written is unknown, and nobody may write any more.
+        """
+        self.log.require_whole()
+        try:
+            return await asyncio.to_thread(work)
+        except SQLAlchemyError as error:
+            raise busy(error) or afresh(self.log.fail(error)) from error
 
     def drain(self) -> None:
         """Call the process not ready from now on; requests are still answered."""
