@@ -56,6 +56,7 @@ def test_a_retraining_begins_on_the_page_and_its_outcome_is_told_there(
 
     asked = page.get_by_label("What was asked")
     expect(asked).to_contain_text(sentences[-1])
+    expect(page.locator("#announced")).to_contain_text(sentences[-1])
     expect(page.locator("#story")).to_contain_text("spring cleaning")
 
 
@@ -155,7 +156,7 @@ def test_a_key_opens_the_board_a_wrong_one_does_not_and_a_revoked_one_no_longer(
 
     with project.database.write() as connection:
         revoke_key(connection, key.id, now=datetime.now(UTC))
-    expect(page.locator("#connection")).to_contain_text("Not connected")
+    expect(page.locator("#connection")).to_contain_text("Not connected", timeout=20_000)
     page.reload()
     expect(page.get_by_role("heading", level=1)).to_have_text("pima")
 

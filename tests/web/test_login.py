@@ -1,6 +1,7 @@
 """Logging in with a key, over HTTP: what a session opens, when it ends, and what no other site can do with it."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -104,6 +105,18 @@ def test_revoking_the_key_ends_the_session_at_once(
         revoke_key(connection, tokens["read"][3:15], now=datetime.now(UTC))
 
     assert wait_for_login(browser) < 1
+
+
+def test_every_worker_accepts_the_session_of_another(
+    tokens: dict[str, str], start_process: Callable[..., tuple[object, str]]
+) -> None:
+    _, address = start_process("--workers", "2")
+    cookie = httpx.post(f"{address}/login", data={"key": tokens["read"]}).headers["set-cookie"].partition(";")[0]
+
+    # Each on a connection of its own: the kernel spreads them over the workers.
+    answers = [httpx.get(f"{address}/docs", headers={"Cookie": cookie}).status_code for _ in range(20)]
+
+    assert answers == [200] * 20
 
 
 def test_a_session_ends_when_its_time_is_over(browser: httpx.Client, tokens: dict[str, str], project: Project) -> None:

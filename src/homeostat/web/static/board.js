@@ -3,9 +3,13 @@
 "use strict";
 
 const RETRY_MS = 5000;
+// The service ends each connection after some minutes, and is connected to again at once: no news for anybody.
+const PATIENCE_MS = 4000;
 const connection = document.getElementById("connection");
+const announced = document.getElementById("announced");
 let source = null;
 let retry = 0;
+let doubt = 0;
 
 function put(part) {
   const place = document.getElementById(part.id);
@@ -19,6 +23,14 @@ function put(part) {
   place.innerHTML = part.html;
   place.dataset.tag = part.tag;
   if (chosen) place.value = chosen;
+  announce();
+}
+
+// To whoever listens: what goes on, and what became of what was asked last. Not the figures, which change all the time.
+function announce() {
+  const told = [...document.querySelectorAll("#standing h1, #standing .asked li:first-child")];
+  const words = told.map((element) => element.textContent.trim()).join(". ");
+  if (announced.textContent !== words) announced.textContent = words;
 }
 
 function say(words, live) {
@@ -29,10 +41,14 @@ function say(words, live) {
 function watch() {
   clearTimeout(retry);
   source = new EventSource("/live");
-  source.addEventListener("open", () => say("Live", true));
+  source.addEventListener("open", () => {
+    clearTimeout(doubt);
+    doubt = 0;
+    say("Live", true);
+  });
   source.addEventListener("part", (event) => put(JSON.parse(event.data)));
   source.addEventListener("error", () => {
-    say("Not connected: shown as of the last word. Trying again.", false);
+    doubt ||= setTimeout(() => say("Not connected: shown as of the last word. Trying again.", false), PATIENCE_MS);
     // A refusal ends an EventSource for good: too many watch, or the session has ended.
     if (source.readyState === EventSource.CLOSED) retry = setTimeout(watch, RETRY_MS);
   });
@@ -40,6 +56,8 @@ function watch() {
 
 function rest() {
   clearTimeout(retry);
+  clearTimeout(doubt);
+  doubt = 0;
   if (source) source.close();
   source = null;
 }
@@ -72,4 +90,5 @@ for (const act of document.querySelectorAll("details.act")) {
   dialog.append(form);
   act.replaceWith(button, dialog);
 }
+announce();
 if (!document.hidden) watch();
