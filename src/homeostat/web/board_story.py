@@ -28,7 +28,9 @@ TELLING: Mapping[str, Callable[[Json], str]] = MappingProxyType(
         "promoted": lambda said: f"release {said['release'][:12]} is in production: {said['reason']}",
         "rolled_back": lambda said: f"back to release {said['release'][:12]}: {said['reason']}",
         "bake_passed": lambda said: f"the probation of epoch {said['epoch']} is over",
-        "requested": lambda said: f"asked to {said['kind']} by {name_actor(said['actor'])}: {said['reason']}",
+        "requested": lambda said: (
+            f"asked to {said['kind'].replace('rollback', 'roll back')} by {name_actor(said['actor'])}: {said['reason']}"
+        ),
         "request_refused": lambda said: said["sentence"],
         "cycle_refused": lambda said: said["sentence"],
         "cycle_held": lambda said: said["sentence"],
