@@ -41,6 +41,7 @@ from homeostat.retraining.learning import step_fit, step_search, step_snapshot, 
 from homeostat.retraining.releasing import step_approve, step_mirror, step_promote
 from homeostat.retraining.requests import next_request
 from homeostat.retraining.rollback import Urgent, find_urgent, open_rollback, step_restore
+from homeostat.retraining.tracking_watch import keep_in_step
 from homeostat.retraining.turn import Done, Overtaken, Turn, Waits
 from homeostat.store.blobs import STORAGE_ERRORS
 from homeostat.store.events import append_event
@@ -197,6 +198,7 @@ def observe(project: Project, lease: Lease, *, now: datetime) -> Advance:
 
     A cycle is opened for a request, and for a retraining that is granted.
     """
+    keep_in_step(project, lease, now=now)  # a moved alias of MLflow is a request too
     asked = begin_request(project, lease, now=now)
     if asked is not None:
         return Advance(asked, idle=False)

@@ -13,7 +13,6 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from homeostat.cli.tracking_pages import hide_login
 from homeostat.project import open_project
 from homeostat.store.tables import cycles
 from tests.cli.commands import Done, homeostat, parts
@@ -87,7 +86,7 @@ def test_a_port_that_is_taken_is_told(trained_template: Path) -> None:
         port = taken.getsockname()[1]
         problem, _, action = parts(runs(trained_template, "--ui", "--port", str(port)))
 
-    assert problem == f"port {port} is taken: Address already in use"
+    assert problem.startswith(f"port {port} is taken: Address already in use")
     assert action == "give another with --port, or --port 0 for any"
 
 
@@ -99,8 +98,17 @@ def test_where_the_runs_are_on_a_server_its_address_is_all_that_is_needed(
     assert runs(trained_template, "--ui").stdout == "MLflow's pages: https://mlflow.example/team\n"
 
 
-def test_a_url_without_a_login_stays_as_it_is() -> None:
-    assert hide_login("http://127.0.0.1:5000/a?b=c") == "http://127.0.0.1:5000/a?b=c"
+def test_a_server_that_does_not_answer_is_told_without_its_login(
+    trained_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOMEOSTAT_STORE__TRACKING", "http://me:secret@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    problem, expected, _ = parts(runs(trained_template))
+
+    assert problem.startswith("MLflow cannot be asked: ")
+    assert "secret" not in problem
+    assert expected == "a store that answers at http://127.0.0.1:1"
 
 
 def test_without_the_extra_the_command_says_which_one_it_is(trained_template: Path, tmp_path: Path) -> None:

@@ -33,10 +33,13 @@ pytestmark = [
 ]
 
 # Before and after each change of MLflow's store, in order; a run of its own is killed at each.
-CHANGES = ("store", "experiment", "run", "figures", "curves", "files", "end", "model", "version", "alias")
+CHANGES = (
+    *("store", "experiment", "run", "figures", "inputs", "trial", "trial_figures", "trial_end", "curves", "files"),
+    *("model_files", "end", "model", "version", "outcome", "alias", "mirrored"),
+)
 PLACES = tuple(f"mlflow_{change}.{end}" for change in CHANGES for end in ("before", "after"))
 # Without --soak: where something is left behind that the next run has to do with.
-SOME = ("mlflow_store.before", "mlflow_store.after", "mlflow_run.after", "mlflow_version.after")
+SOME = ("mlflow_store.before", "mlflow_store.after", "mlflow_trial.after", "mlflow_version.after", "mlflow_alias.after")
 
 
 def run(project: Path, command: str, **environment: str) -> int:

@@ -12,10 +12,11 @@ import click
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
 from homeostat.cli.tracking_pages import show_pages
-from homeostat.errors import InputError
+from homeostat.errors import InputError, StateError
 from homeostat.project import Project, open_project
 from homeostat.records import Json
 from homeostat.retraining.cycles import list_cycles
+from homeostat.retraining.telling import hide_login
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -56,10 +57,24 @@ def runs_command(
 
 
 def find_runs(project: Project) -> "Sequence[Run]":
-    """Return the project's runs, newest first."""
-    from homeostat.training.tracking import list_runs, open_client  # noqa: PLC0415  MLflow takes a second to import
+    """Return the project's runs, newest first.
 
-    return list_runs(open_client(project.tracking_url), project.settings.project.name)
+    Raises
+    ------
+    StateError
+        MLflow cannot be asked.
+    """
+    from homeostat.training.tracking import list_runs, open_client  # noqa: PLC0415, I001  MLflow takes a second to import
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415  after what says what it must not send
+
+    try:
+        return list_runs(open_client(project.tracking_url), project.settings.project.name)
+    except MlflowException as error:
+        raise StateError(
+            problem=f"MLflow cannot be asked: {hide_login(str(error).splitlines()[0], project.tracking_url)}",
+            expected=f"a store that answers at {hide_login(project.tracking_url, project.tracking_url)}",
+            action="see store.tracking in homeostat.toml; `homeostat releases` lists what was trained",
+        ) from error
 
 
 def tell_run(run: "Run") -> Json:

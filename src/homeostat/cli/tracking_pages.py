@@ -20,6 +20,7 @@ import httpx
 from homeostat.cli.loop import leave
 from homeostat.errors import InputError, StateError
 from homeostat.project import Project
+from homeostat.retraining.telling import hide_login
 
 HOST = "127.0.0.1"
 SERVERS = ("http", "https")
@@ -30,7 +31,7 @@ def show_pages(project: Project, *, port: int, opens: bool) -> None:
     """Show MLflow's pages until Ctrl-C; where the runs are on a server, say where that is."""
     url = project.tracking_url
     if urlsplit(url).scheme in SERVERS:
-        announce(hide_login(url), opens=opens)
+        announce(hide_login(url, url), opens=opens)
         return
     require_pages()
     address = f"http://{HOST}:{choose_port(port)}"
@@ -107,12 +108,6 @@ def find_page(address: str, project: str) -> str:
     if not found.is_success:
         return address
     return f"{address}/#/experiments/{found.json()['experiment']['experiment_id']}"
-
-
-def hide_login(url: str) -> str:
-    """Return a URL without a user name and a password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def announce(address: str, *, opens: bool) -> None:

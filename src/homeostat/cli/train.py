@@ -10,10 +10,11 @@ from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.loop import telling
 from homeostat.cli.output import new_console
 from homeostat.errors import LeaseHeld
-from homeostat.loop import Advance, begin_by_hand, tick
+from homeostat.loop import Advance, begin_by_hand, give_back, tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json
 from homeostat.retraining.cycles import Cycle, newest_cycles
+from homeostat.retraining.tracking_watch import tell_now
 
 FOLLOW_S = 0.5
 STEP_WORDS = "snapshot, search, fit, track, gate, shadow, approve, promote, mirror"
@@ -37,9 +38,13 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
         if not begin_by_hand(project, reason=reason):
             console.print("A cycle is under way already: going on with that one.")
         with console.status(f"Training ({STEP_WORDS}) ..."):
-            for advance in turn(project):
-                done.append({"sentence": advance.sentence, "outcome": advance.outcome})
-                console.print(advance.sentence, markup=False)
+            try:
+                for advance in turn(project):
+                    done.append({"sentence": advance.sentence, "outcome": advance.outcome})
+                    console.print(advance.sentence, markup=False)
+            finally:
+                tell_now(project)
+                give_back(project)
     if as_json:
         print_json({"outcome": done[-1]["outcome"], "steps": [step["sentence"] for step in done]})
     context.exit(0 if done[-1]["outcome"] in {"promoted", "held"} else 1)

@@ -10,14 +10,13 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from homeostat.deployment.registry import current_promotion, register_release
-from homeostat.errors import HomeostatError, LeaseHeld
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project
 from homeostat.records import Json
 from homeostat.retraining.attempt import run_part
-from homeostat.retraining.cycles import HAND, Cycle
+from homeostat.retraining.cycles import HAND
+from homeostat.retraining.telling import describe_trouble, tell_attempt, tell_tracking
 from homeostat.retraining.turn import Done, Turn
-from homeostat.store.events import append_event
 from homeostat.store.leases import require_lease
 
 
@@ -118,40 +117,3 @@ def step_track(turn: Turn) -> Done:
         )
     sentence = f"Release {fitted['release'][:12]}: recorded and registered{describe_trouble(tracked)}."
     return Done({**tracked, "number": registered.number}, sentence)
-
-
-def tell_attempt(cycle: Cycle) -> Json:
-    """Return what the experiment manager is told of a training, as far as it has come."""
-    record = cycle.record
-    return {
-        "cycle": cycle.id,
-        "trigger": cycle.trigger,
-        "reason": cycle.reason,
-        "started_at": cycle.started_at.isoformat(),
-        "snapshot": record.get("snapshot", {}).get("snapshot"),
-        "searches": record.get("search", {}).get("searches", []),
-    }
-
-
-def tell_tracking(turn: Turn, part: str, request: Json) -> Json:
-    """Run a part that speaks to the experiment manager; if that fails, say so in the log and go on without.
-
-    MLflow holds what people compare. It decides nothing, so it must not stand between a release and production.
-    """
-    if not turn.project.is_tracked:
-        return {}
-    try:
-        return turn.run_part(part, request)
-    except LeaseHeld:
-        raise
-    except HomeostatError as error:
-        with turn.project.database.write("tracking_failed") as connection:
-            require_lease(connection, turn.lease)
-            payload = {"cycle": turn.cycle.id, "part": part, "problem": error.problem}
-            append_event(connection, "tracking_failed", payload, now=turn.now)
-        return {"problem": error.problem}
-
-
-def describe_trouble(tracked: Json) -> str:
-    """Return what went wrong with the experiment manager, in words."""
-    return f", but MLflow failed: {tracked['problem']}" if "problem" in tracked else ""

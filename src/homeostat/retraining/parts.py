@@ -8,13 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from homeostat.project import Project
 from homeostat.records import Json
-
-if TYPE_CHECKING:
-    from homeostat.training.tracking_runs import Attempt
 
 # The libraries whose version can change a model's bytes.
 LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "scikit-learn")
@@ -61,23 +57,9 @@ def prepare_part(project: Project, request: Json) -> Json:  # noqa: ARG001  one 
 
 def track_part(project: Project, request: Json) -> Json:
     """Record the attempt in the experiment manager."""
-    from homeostat.deployment.artifacts import find_release, open_release  # noqa: PLC0415  only the child loads MLflow
-    from homeostat.training.tracking import open_client  # noqa: PLC0415  as above
-    from homeostat.training.tracking_runs import record_run  # noqa: PLC0415  as above
+    from homeostat.retraining.tracked import open_tracked, record_release  # noqa: PLC0415  only the child loads MLflow
 
-    folder = find_release(request["release"], project.blobs)
-    client = open_client(project.tracking_url)
-    return {"run_id": record_run(client, attempt_of(project, request["attempt"]), open_release(folder), folder)}
-
-
-def attempt_of(project: Project, told: Json) -> "Attempt":
-    """Return what the experiment manager is told of a training."""
-    from homeostat.training.tracking_runs import Attempt, git_revision  # noqa: PLC0415  only the child loads MLflow
-
-    started_at = datetime.fromisoformat(told["started_at"])
-    name, artifacts = project.settings.project.name, project.folder / ".homeostat" / "tracking"
-    revision = git_revision(project.folder)
-    return Attempt(name, artifacts, **{**told, "started_at": started_at, "revision": revision})
+    return {"run_id": record_release(open_tracked(project), request["release"], request["attempt"])}
 
 
 def judge_part(project: Project, request: Json) -> Json:
@@ -111,14 +93,24 @@ def shadow_part(project: Project, request: Json) -> Json:
 
 
 def mirror_part(project: Project, request: Json) -> Json:
-    """Point the experiment manager's alias at the release in production."""
-    from homeostat.deployment.artifacts import find_release, open_release  # noqa: PLC0415  only the child loads MLflow
-    from homeostat.training.mirroring import mirror_production  # noqa: PLC0415  as above
-    from homeostat.training.tracking import open_client  # noqa: PLC0415  as above
+    """Point the experiment manager's alias at the release in production, recorded now if it was not before."""
+    from homeostat.retraining.tracked import point_alias  # noqa: PLC0415  only the child loads MLflow
 
-    release = open_release(find_release(request["release"], project.blobs))
-    client, name = open_client(project.tracking_url), project.settings.project.name
-    return {"version": mirror_production(client, project=name, release=release, run_id=request["run_id"])}
+    return point_alias(project, request)
+
+
+def tell_part(project: Project, request: Json) -> Json:
+    """Tell the experiment manager of cycles that have ended, and what became of them."""
+    from homeostat.retraining.tracked import tell_cycles  # noqa: PLC0415  only the child loads MLflow
+
+    return tell_cycles(project, request["cycles"])
+
+
+def alias_part(project: Project, request: Json) -> Json:
+    """Look where the experiment manager's alias points, and put it back if that is asked for."""
+    from homeostat.retraining.tracked import look_at_alias  # noqa: PLC0415  only the child loads MLflow
+
+    return look_at_alias(project, request)
 
 
 def reproduce_part(project: Project, request: Json) -> Json:
@@ -139,6 +131,8 @@ PARTS: Mapping[str, Callable[[Project, Json], Json]] = {
     "judge": judge_part,
     "shadow": shadow_part,
     "mirror": mirror_part,
+    "tell": tell_part,
+    "alias": alias_part,
     "reproduce": reproduce_part,
 }
 

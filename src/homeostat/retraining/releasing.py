@@ -5,13 +5,12 @@ Not here: the promotion log itself (`deployment.registry`), or going back (`retr
 
 from homeostat.deployment.registry import (
     current_promotion,
-    find_registered,
     gate_from_json,
     promote,
     require_production,
 )
 from homeostat.retraining.cycles import HAND, ROLLBACK
-from homeostat.retraining.learning import tell_tracking
+from homeostat.retraining.telling import tell_attempt, tell_outcome, tell_tracking, tell_training
 from homeostat.retraining.turn import Done, Turn
 
 # What somebody has asked for who may promote.
@@ -63,14 +62,13 @@ def step_mirror(turn: Turn) -> Done:
     """Point MLflow's alias at the release in production; the cycle ends here."""
     with turn.project.database.read() as connection:
         promotion = require_production(connection)
-        registered = find_registered(connection, promotion.release)
+        attempt = tell_training(connection, promotion.release) or tell_attempt(turn.cycle)
     outcome = "rolled_back" if turn.cycle.trigger == ROLLBACK else "promoted"
     sentence = f"Release {promotion.release[:12]} is in production since epoch {promotion.epoch}"
     if not turn.project.is_tracked:
         return Done({}, f"{sentence}.", outcome)
-    if registered is None or registered.run_id is None:
-        left = {"problem": "the attempt has no run"}
-    else:
-        left = tell_tracking(turn, "mirror", {"release": promotion.release, "run_id": registered.run_id})
+    concluded = None if outcome == "rolled_back" else tell_outcome(turn.cycle, outcome, f"{sentence}.", at=turn.now)
+    request = {"release": promotion.release, "attempt": attempt, "concluded": concluded}
+    left = tell_tracking(turn, "mirror", request)
     alias = "MLflow's alias follows" if "problem" not in left else f"MLflow's alias does not: {left['problem']}"
     return Done(left, f"{sentence}; {alias}.", outcome)

@@ -83,5 +83,12 @@ EVENT_KINDS: Mapping[str, EventKind] = MappingProxyType(
         "tracking_failed": EventKind(
             "MLflow did not take a run or the alias; the cycle went on.", ("cycle", "part", "problem")
         ),
+        "alias_moved": EventKind(
+            "Somebody moved or deleted the alias in MLflow: a request to promote, or nothing that can be one.",
+            ("version", "release", "request", "sentence"),
+        ),
+        "alias_restored": EventKind(
+            "MLflow's alias was put back to the release in production.", ("version", "sentence")
+        ),
     }
 )

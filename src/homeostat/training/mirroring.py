@@ -4,6 +4,7 @@ Not here: who is (`deployment.registry`), or what the alias may ask for (`retrai
 model notes which version was mirrored last: an alias that names another was moved by somebody else.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from homeostat.records import Release
@@ -15,6 +16,7 @@ from homeostat.training.tracking_runs import MODEL, log_model
 # isort: split
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 ALIAS = "production"
 MIRRORED_TAG = "homeostat.mirrored"
@@ -51,3 +53,27 @@ def set_alias(client: MlflowClient, project: str, version: str) -> None:
         client.set_registered_model_alias(project, ALIAS, version)
     with durable("mlflow_mirrored"):
         client.set_registered_model_tag(project, MIRRORED_TAG, version)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Where the alias points: the version and its release's digest, and the version that we pointed it at last."""
+
+    version: str | None
+    release: str | None
+    mirrored: str | None
+
+
+def read_alias(client: MlflowClient, project: str) -> Alias:
+    """Return where the alias points; nothing but None if there is no registered model."""
+    try:
+        model = client.get_registered_model(project)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        return Alias(None, None, None)
+    mirrored, version = model.tags.get(MIRRORED_TAG), model.aliases.get(ALIAS)
+    if version is None:
+        return Alias(None, None, mirrored)
+    release = client.get_model_version(project, str(version)).tags.get(DIGEST_TAG)
+    return Alias(str(version), release, mirrored)
