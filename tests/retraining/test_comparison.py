@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from homeostat.retraining.limits import Limits
 
 from homeostat.deployment.artifacts import GOLDEN, GRAPH, find_release, open_release, pack_release
 from homeostat.deployment.gate import Rules

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from homeostat.retraining.limits import MEGABYTE, OutOfTime, within
 
 from homeostat.deployment.limits import MEGABYTE, OutOfTime, within
 from homeostat.errors import ReleaseMissing, StorageFailed, TrainingFailed, error_to_json

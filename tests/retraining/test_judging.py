@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from homeostat.retraining.limits import Limits
 from sqlalchemy import insert, update
 
 from homeostat.data.columns import stack_rows
