@@ -20,7 +20,7 @@ from homeostat.records import Json
 from homeostat.retraining.alias_requests import find_move, follow_alias
 from homeostat.retraining.attempt import run_part
 from homeostat.retraining.telling import list_untold, note_failure
-from homeostat.store.leases import Lease, lease_lost, take_lease
+from homeostat.store.leases import Lease, lease_lost, require_lease, take_lease
 
 EVERY = timedelta(seconds=60)
 # How often the lease is renewed while the child works.
@@ -51,12 +51,13 @@ def keep_in_step(project: Project, lease: Lease, *, now: datetime) -> None:
         last = None if found is None else Looked(found[0], **json.loads(found[1]))
         move = find_move(connection)
     if last is None:
-        remember(project, Looked(0, now.isoformat()))  # the first look comes once there was time for a cycle
+        remember(project, lease, Looked(0, now.isoformat()))  # the first look comes once there was time for a cycle
     elif move is not None and move.is_answered:
-        remember(project, look_now(project, lease, last, now=now))
+        remember(project, lease, look_now(project, lease, last, now=now))
     elif is_time(last, now=now):
         due = may_have_changed(project, last)
-        remember(project, look_now(project, lease, last, now=now) if due else replace(last, at=now.isoformat()))
+        looked = look_now(project, lease, last, now=now) if due else replace(last, at=now.isoformat())
+        remember(project, lease, looked)
 
 
 def is_time(last: Looked, *, now: datetime) -> bool:
@@ -112,14 +113,15 @@ def tell_now(project: Project) -> None:
         lease = take_lease(project.database, now=now)
     except LeaseHeld:
         return
-    remember(project, look_now(project, lease, Looked(told, now.isoformat()), now=now))
+    remember(project, lease, look_now(project, lease, Looked(told, now.isoformat()), now=now))
 
 
-def remember(project: Project, looked: Looked) -> None:
+def remember(project: Project, lease: Lease, looked: Looked) -> None:
     """Keep what a look has come to."""
     state = asdict(looked)
     told = state.pop("told")
     with project.database.write("keep_in_step") as connection:
+        require_lease(connection, lease)
         store_state(connection, epoch=NO_WATCH, kind=KIND, last_seq=told, state=json.dumps(state).encode())
 
 

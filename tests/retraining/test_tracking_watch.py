@@ -1,4 +1,4 @@
-"""Moving MLflow's alias asks for a promotion, once; what is refused is taken back, and our own moves ask nothing."""
+"""Between cycles MLflow and the loop are kept in step: a moved alias is a request, what was missed is told later."""
 
 import json
 import shutil
@@ -13,12 +13,15 @@ from homeostat.loop import tick
 from homeostat.project import Project, open_project
 from homeostat.records import Json
 from homeostat.retraining.alias_requests import ALIAS, follow_alias, unknown_training
+from homeostat.retraining.cycles import close_cycle, find_open_cycle, open_cycle
 from homeostat.retraining.parts import PARTS
 from homeostat.retraining.requests import Request, answer_request, list_pending
+from homeostat.retraining.telling import list_untold
 from homeostat.retraining.tracked import Tracked, open_tracked, point_alias, record_release
 from homeostat.retraining.tracking_watch import Looked, keep_in_step, remember
 from homeostat.store.events import Event, read_events
 from homeostat.store.leases import take_lease
+from homeostat.training.tracking import list_runs
 from tests.retraining.clinic import NOW, put_in_production, register_another, write_project
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -179,6 +182,49 @@ def test_a_mirror_that_was_killed_before_its_note_is_no_wish_either(clinic: Clin
     assert [event.payload["version"] for event in clinic.events("alias_moved")] == ["1"]
 
 
+# --- what is told later ---------------------------------------------------------------------------------------------
+
+
+def end_cycle(clinic: Clinic, *, outcome: str, record: Json) -> Json:
+    """Let a cycle have ended, tell MLflow what it does not know, and return the tags and the status of its run."""
+    with clinic.project.database.write() as connection:
+        open_cycle(connection, trigger="drift", reason="a test", step="gate", now=NOW, record=record)
+        cycle = find_open_cycle(connection)
+        assert cycle is not None
+        close_cycle(connection, cycle, outcome=outcome, sentence=f"It was {outcome}.", now=NOW)
+        untold = list_untold(connection, after=cycle.id - 1)
+    for _ in range(2):  # killed before it was remembered, the second changes nothing
+        PARTS["tell"](clinic.project, {"cycles": json.loads(json.dumps(untold))})
+    runs = list_runs(clinic.tracked.client, "clinic")
+    (run,) = [r for r in runs if "homeostat.outcome" in r.data.tags or r.data.tags["homeostat.cycle"] == str(cycle.id)]
+    return {"status": run.info.status, **run.data.tags}
+
+
+def test_a_refusal_is_told_on_the_run_of_the_release(clinic: Clinic) -> None:
+    gate = {"passed": False, "criteria": [{"name": "anchor", "passed": False, "sentence": "AUC fell", "figures": {}}]}
+
+    told = end_cycle(clinic, outcome="refused", record={"fit": {"release": clinic.production()}, "gate": gate})
+
+    assert told["homeostat.release"] == clinic.production()
+    assert (told["status"], told["homeostat.outcome"]) == ("FINISHED", "refused")
+    assert told["homeostat.gate.anchor"] == "refused: AUC fell"
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("failed", "FAILED"), ("overtaken", "KILLED")])
+def test_a_cycle_that_came_to_no_release_is_a_run_with_its_reason(clinic: Clinic, outcome: str, status: str) -> None:
+    told = end_cycle(clinic, outcome=outcome, record={})
+
+    assert (told["status"], told["mlflow.note.content"]) == (status, f"It was {outcome}.")
+
+
+def test_an_attempt_that_mlflow_did_not_take_is_recorded_later(clinic: Clinic) -> None:
+    digest = register_another(clinic.project, penalty=0.1)
+
+    told = end_cycle(clinic, outcome="held", record={"fit": {"release": digest}, "track": {"problem": "it was away"}})
+
+    assert (told["homeostat.release"], told["homeostat.outcome"]) == (digest, "held")
+
+
 # --- in the loop ----------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +240,8 @@ def test_an_embedded_store_that_nobody_has_touched_is_not_looked_into(clinic: Cl
 
 
 def test_the_loop_carries_a_moved_alias_through_the_gate(clinic: Clinic) -> None:
-    remember(clinic.project, Looked(0, (datetime.now(UTC) - timedelta(minutes=2)).isoformat()))
+    lease = take_lease(clinic.project.database, now=datetime.now(UTC))
+    remember(clinic.project, lease, Looked(0, (datetime.now(UTC) - timedelta(minutes=2)).isoformat()))
     clinic.move_alias("2")
 
     said = list(tick(clinic.project))
