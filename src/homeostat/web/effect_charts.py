@@ -84,7 +84,7 @@ def draw_axis(begin: float, up: Scale, top: float) -> Markup:
     return Markup("").join(
         tag("line", x1=begin, x2=WIDTH, y1=up(at), y2=up(at))
         + tag("text", f"{100 * at:.3g} %", x=LEFT - 5, y=up(at) + 3.5, text_anchor="end")
-        for at in choose_ticks(0.0, top, about=3)
+        for at in choose_ticks(0.0, top, about=5)
     )
 
 
@@ -97,7 +97,7 @@ def draw_categories(name: str, effects: Sequence[Effect], *, top: float) -> Mark
     parts = [
         tag("line", x1=across(at), x2=across(at), y1=0.0, y2=end)
         + tag("text", f"{100 * at:.3g} %", x=across(at), y=end + 14, text_anchor="middle")
-        for at in choose_ticks(0.0, top, about=3)
+        for at in choose_ticks(0.0, top, about=5)
     ]
     for place, category in enumerate([*rows, *apart]):
         words = tag("title", category), shorten(category)
