@@ -15,6 +15,7 @@ Not here: how an error becomes an HTTP answer (`web.problems`) or an exit code (
     |   |   |-- RequestTooLarge     an HTTP body beyond the limit
     |   |   |-- MediaTypeInvalid    an HTTP body in a form that the route does not read
     |   |   `-- IdempotencyReused   an Idempotency-Key that came with another body before
+    |   |-- PredictionMissing       an id that no stored prediction has
     |   |-- ModelMissing            a model or a version of it, in a path, that does not answer here
     |   `-- AccessRefused           a request that its sender may not make
     |       |-- KeyInvalid          no key, or none that is valid now
@@ -167,6 +168,15 @@ class IdempotencyReused(RequestInvalid):
     """
 
     code = "idempotency-key-reused"
+
+
+class PredictionMissing(InputError):
+    """There is no prediction with this id, or it was deleted.
+
+    To do: use the id that the prediction was answered with, or the row itself.
+    """
+
+    code = "prediction-missing"
 
 
 class ModelMissing(InputError):

@@ -78,7 +78,15 @@ def open_explained(folder: Path) -> Opened:
 
 
 def answer(question: Json, blobs: BlobStore) -> Json:
-    """Return the explanations that a question asks for, or the error that keeps them back.
+    """Return the explanations that a question asks for, or the error that keeps them back; see `explain`."""
+    try:
+        return {"explanations": explain(question, blobs)}
+    except HomeostatError as error:
+        return {"error": error_to_json(error)}
+
+
+def explain(question: Json, blobs: BlobStore) -> list[Json]:
+    """Return the explanation of each row that a question asks for.
 
     Parameters
     ----------
@@ -87,15 +95,22 @@ def answer(question: Json, blobs: BlobStore) -> Json:
         both digests in the order in which a change is told.
     blobs
         Where the releases are.
+
+    Raises
+    ------
+    ReleaseMissing
+        A release is not in the store.
+    ReleaseUnexplained
+        A release holds no native model that can be explained.
+    ArtifactCorrupt
+        A release is not what it is named by.
     """
-    try:
-        opened = open_explained(find_release(question["release"], blobs))
-        if question["compare"] is None:
-            return {"explanations": explain_rows(question["rows"], opened)}
-        other = open_explained(find_release(question["compare"], blobs))
-        return {"explanations": compare_rows(question["rows"], opened, other, change=tuple(question["change"]))}
-    except HomeostatError as error:
-        return {"error": error_to_json(error)}
+    opened = open_explained(find_release(question["release"], blobs))
+    if question["compare"] is None:
+        return explain_rows(question["rows"], opened)
+    other = open_explained(find_release(question["compare"], blobs))
+    first, second = question["change"]
+    return compare_rows(question["rows"], opened, other, change=(first, second))
 
 
 def explain_rows(sent: Sequence[SentRow], opened: Opened) -> list[Json]:

@@ -50,11 +50,16 @@ def split(parts: Sequence[Json], key: str) -> tuple[Sequence[Json], Sequence[Jso
 
 def name_value(part: Json) -> str:
     """Return a feature with its value, in words."""
+    return f"{part['feature']} {'' if part['missing'] else '= '}{show_value(part)}"
+
+
+def show_value(part: Json) -> str:
+    """Return the value of a part in words, cut if it is long."""
     if part["missing"]:
-        return f"{part['feature']} not measured"
+        return "not measured"
     value = part["value"]
     text = f"{value:.6g}" if isinstance(value, float | int) else repr(value)
-    return f"{part['feature']} = {text if len(text) <= SHOWN else text[:SHOWN] + '...'}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def listed(words: Sequence[str]) -> str:

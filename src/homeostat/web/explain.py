@@ -12,13 +12,12 @@ from http import HTTPStatus
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect
 
-from homeostat.deployment.registry import resolve_release
+from homeostat.deployment.explaining_subject import Subject, find_subject
 from homeostat.errors import ReleaseMissing, RequestInvalid, RequestTooLarge
 from homeostat.records import Json, Schema
-from homeostat.store.tables import predictions
 from homeostat.web.answers import SentRow
 from homeostat.web.bodies import MAX_ID_LENGTH, decode_json, kind_of, receive_body, refuse_depth, show
 from homeostat.web.explainer import require_libraries
@@ -45,19 +44,16 @@ class Question:
     compare: str | None
     alone: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is explained: rows, the digests of the releases, and of a stored prediction what it was answered with.
-
-    `change` holds both digests, that of the release that was registered first before the other.
-    """
-
-    rows: Sequence[SentRow]
-    release: str
-    compare: str | None
-    change: tuple[str, str] | None
-    answered: Json | None
+    def find(self, connection: Connection, live: str) -> Subject:
+        """Return what is explained; errors as `explaining_subject.find_subject`."""
+        return find_subject(
+            connection,
+            self.rows,
+            prediction=self.prediction,
+            release=self.release,
+            compare=self.compare,
+            live=live,
+        )
 
 
 def add_explain(app: FastAPI, worker: Worker) -> None:
@@ -73,13 +69,11 @@ def add_explain(app: FastAPI, worker: Worker) -> None:
         question = await asyncio.to_thread(parse_question, body, live.schema)
         request.scope[SENDER].take_rows(max(len(question.rows), 1), time.monotonic())
         try:
-            subject = await ask(worker, lambda connection: find_subject(connection, question, live.digest))
+            subject = await ask(worker, lambda connection: question.find(connection, live.digest))
         except ReleaseMissing as error:
             # To a prediction a missing release means that the service cannot answer yet; here it is about a name.
             problem = Problem(HTTPStatus.NOT_FOUND, error.code, error.problem, error.expected, error.action)
             return refuse(request, problem)
-        if subject is None:
-            return refuse(request, prediction_missing(str(question.prediction)))
         answer = await worker.explainer.ask(await asyncio.to_thread(encode_question, subject))
         return answer_explanations(request, question, subject, answer["explanations"])
 
@@ -160,50 +154,10 @@ def invalid(problem: str, expected: str) -> RequestInvalid:
     return RequestInvalid(problem=problem, expected=expected, action=forms)
 
 
-# --- what it is about ---------------------------------------------------------------------------------------------
-
-
-def find_subject(connection: Connection, question: Question, live: str) -> Subject | None:
-    """Return what a question is about, None if no prediction has its id; ReleaseMissing for an unknown release."""
-    rows, answered, default = question.rows, None, live
-    if question.prediction is not None:
-        line = connection.execute(select(predictions).where(predictions.c.id == question.prediction)).first()
-        if line is None:
-            return None
-        rows, default = [msgspec.json.decode(line.row)], line.release
-        answered = {"release": line.release, "probability": line.probability, "at": line.received_at}
-    release = default if question.release is None else resolve_release(connection, question.release).digest
-    if question.compare is None:
-        return Subject(rows, release, None, None, answered)
-    first, second = sorted(
-        (resolve_release(connection, name) for name in (release, question.compare)), key=lambda one: one.number
-    )
-    other = second.digest if first.digest == release else first.digest
-    return Subject(rows, release, other, (first.digest, second.digest), answered)
-
-
 def encode_question(subject: Subject) -> bytes:
     """Return what the process that explains is asked; RequestInvalid for rows that are nested too deeply."""
     with refuse_depth():
-        return msgspec.json.encode(
-            {
-                "rows": subject.rows,
-                "release": subject.release,
-                "compare": subject.compare,
-                "change": subject.change,
-            }
-        )
-
-
-def prediction_missing(prediction: str) -> Problem:
-    """Return the problem for an id that no prediction has."""
-    return Problem(
-        HTTPStatus.NOT_FOUND,
-        "prediction-missing",
-        f"no prediction has the id {show(prediction)!r}",
-        "the id that a prediction was answered with, and that is still kept",
-        "correct it, or send the row itself",
-    )
+        return msgspec.json.encode(subject.question())
 
 
 # --- the answer ---------------------------------------------------------------------------------------------------

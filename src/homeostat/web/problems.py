@@ -30,6 +30,7 @@ from homeostat.errors import (
     MediaTypeInvalid,
     ModelMissing,
     Overloaded,
+    PredictionMissing,
     QuotaExceeded,
     ReleaseMissing,
     ReleaseUnexplained,
@@ -50,6 +51,7 @@ ANSWERS: Mapping[type[HomeostatError], tuple[HTTPStatus, int | None]] = MappingP
         MediaTypeInvalid: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, None),
         IdempotencyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
         RequestInvalid: (HTTPStatus.BAD_REQUEST, None),
+        PredictionMissing: (HTTPStatus.NOT_FOUND, None),
         ModelMissing: (HTTPStatus.NOT_FOUND, None),
         KeyInvalid: (HTTPStatus.UNAUTHORIZED, None),
         ScopeMissing: (HTTPStatus.FORBIDDEN, None),
@@ -101,11 +103,6 @@ HTTP_CODES: Mapping[str, tuple[HTTPStatus, str, str]] = MappingProxyType(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "An outcome that is no value of the target.",
             "send one of `project.target_values`.",
-        ),
-        "prediction-missing": (
-            HTTPStatus.NOT_FOUND,
-            "There is no prediction with this id, or it was deleted.",
-            "send the id that the prediction was answered with, or the row itself.",
         ),
         "request-missing": (
             HTTPStatus.NOT_FOUND,
