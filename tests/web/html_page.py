@@ -30,5 +30,11 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append(data.strip())
 
+    def asks(self) -> list[str | None]:
+        """Return the addresses that the page would fetch or lead to, those within itself left out."""
+        names = ("src", "href", "xlink:href", "srcset", "action", "data", "poster")
+        found = [attributes.get(name) for _, attributes in self.elements for name in names if name in attributes]
+        return [address for address in found if not (address or "").startswith("data:")]
+
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]

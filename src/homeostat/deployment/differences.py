@@ -73,6 +73,8 @@ def describe_feature(feature: Feature) -> str:
         words.append(f"{show_end(feature.low)} to {show_end(feature.high)}")
     if feature.unit:
         words.append(feature.unit)
+    if feature.booleans:
+        words.append(" or ".join(map(show, feature.booleans)))
     if feature.missing:
         words.append(f"missing: {', '.join(map(show, feature.missing))}")
     return ", ".join(words)

@@ -141,6 +141,7 @@ def describe_data(release: Release, known: Known) -> Json:
         "baseline_rows": profile.n_rows,
         "sources": found.get("sources", []),
         "left_out": found.get("left_out", {}),
+        "time": found.get("time"),
         "outcomes_answered_from": known.period[0].isoformat() if known.period else None,
         "outcomes_answered_until": known.period[1].isoformat() if known.period else None,
         "change": release.lineage.get("change"),

@@ -178,6 +178,8 @@ def write_data(card: Json) -> Iterator[str]:
         f"positive among them: {data['positives']}",
     ]
     lines += [f"source: {pairs(source)}" for source in data["sources"]]
+    if data["time"]:
+        lines.append(f"in time: {pairs(data['time'])}")
     if data["left_out"]:
         lines.append(f"left out: {pairs(data['left_out'])}")
     if data["outcomes_answered_from"]:
