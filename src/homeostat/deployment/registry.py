@@ -52,6 +52,14 @@ def list_releases(connection: Connection) -> list[RegisteredRelease]:
     return [as_registered(row) for row in connection.execute(select(releases).order_by(releases.c.number))]
 
 
+def leaf_through_releases(connection: Connection, *, limit: int, before: int | None = None) -> list[RegisteredRelease]:
+    """Return the newest registered releases, newest first; those before number `before` if given."""
+    query = select(releases).order_by(releases.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(releases.c.number < before)
+    return [as_registered(row) for row in connection.execute(query)]
+
+
 def as_registered(row: Row[tuple[object, ...]]) -> RegisteredRelease:
     """Return a row of the table as a record."""
     return RegisteredRelease(

@@ -4,6 +4,8 @@ Not here: giving them their numbers, or the labelled ones as a source (`monitori
 which the service, which shows the rows of a window again, imports nothing.
 """
 
+from datetime import datetime
+
 import msgspec
 from sqlalchemy import Connection, select
 
@@ -21,6 +23,11 @@ def read_rows(connection: Connection, schema: Schema, *, first: int, last: int) 
     query = select(predictions.c.row).where(predictions.c.observed_seq.between(first, last))
     rows = [accept_again(row, schema) for row in connection.scalars(query.order_by(predictions.c.observed_seq))]
     return stack_rows([row for row in rows if row is not None], schema)
+
+
+def first_received(connection: Connection) -> datetime | None:
+    """Return when the oldest row that is still in the log was received, None if it is empty."""
+    return connection.scalar(select(predictions.c.received_at).order_by(predictions.c.seq).limit(1))
 
 
 def accept_again(content: bytes, schema: Schema) -> Row | None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from homeostat.deployment.registry import find_registered
 from homeostat.records import Json
 from homeostat.retraining.cycles import Cycle, find_cycle
-from homeostat.store.events import Event, as_event
-from homeostat.store.tables import events
+from homeostat.store.event_pages import read_between
+from homeostat.store.events import Event
 from homeostat.web.contents import Content
 
 # The step in which an event of each kind is written.
@@ -71,11 +71,9 @@ def describe_cycle(connection: Connection, number: int) -> Content | None:
 
 def list_events(connection: Connection, cycle: Cycle) -> list[Event]:
     """Return the events of a cycle, oldest first: its own, and those about its release while it went on."""
-    query = select(events).where(events.c.at >= cycle.started_at).order_by(events.c.seq).limit(MOST_EVENTS)
-    if cycle.finished_at is not None:
-        query = query.where(events.c.at <= cycle.finished_at)
     digest = cycle.record.get("fit", {}).get("release")
-    return [event for event in map(as_event, connection.execute(query)) if is_of(event, cycle, digest)]
+    found = read_between(connection, cycle.started_at, cycle.finished_at, limit=MOST_EVENTS)
+    return [event for event in found if is_of(event, cycle, digest)]
 
 
 def is_of(event: Event, cycle: Cycle, digest: str | None) -> bool:

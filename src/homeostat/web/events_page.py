@@ -5,9 +5,8 @@ Not here: the log itself (`store.events`), or what a line says in words (`web.ev
 
 from sqlalchemy import Connection
 
-from homeostat.store.event_pages import find_event, leaf_through, list_kinds
-from homeostat.store.events import GENESIS, chain_digest, find_last
-from homeostat.store.tables import events as table
+from homeostat.store.event_pages import find_event, is_as_written, leaf_through, list_kinds
+from homeostat.store.events import GENESIS, find_last
 from homeostat.web.contents import Content
 from homeostat.web.event_words import list_links
 
@@ -38,9 +37,6 @@ def describe_event(connection: Connection, number: int) -> Content | None:
     if event is None:
         return None
     before = find_event(connection, number - 1)
-    # As it is stored: the digest is over the text, and not over what it means.
-    text = connection.scalar(table.select().where(table.c.seq == number).with_only_columns(table.c.payload))
-    own = event.digest == chain_digest(event.seq, event.at, event.kind, str(text), event.previous)
     follows = event.previous == (before.digest if before else GENESIS)
     return Content(
         "event.html.jinja",
@@ -48,7 +44,7 @@ def describe_event(connection: Connection, number: int) -> Content | None:
         {
             "event": event,
             "links": list(list_links(connection, event)),
-            "own": own,
+            "own": is_as_written(connection, event),
             "follows": follows or (before is None and number > 1),
             "last": find_last(connection)[0],
         },

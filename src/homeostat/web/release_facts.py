@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from homeostat.deployment.dossiers import Dossier, open_dossier
 from homeostat.deployment.model_card import Known
@@ -15,13 +15,13 @@ from homeostat.deployment.registry import RegisteredRelease, current_promotion, 
 from homeostat.deployment.restoring import list_barred
 from homeostat.errors import ArtifactError, ReleaseMissing
 from homeostat.monitoring.drift_checks import last_check_of
+from homeostat.monitoring.observed import first_received
 from homeostat.monitoring.verdicts import headline
 from homeostat.project import Project
 from homeostat.records import Json, Promotion
 from homeostat.retraining.cycles import Cycle, find_training
 from homeostat.store.event_pages import leaf_through
 from homeostat.store.events import Event
-from homeostat.store.tables import predictions
 
 # What the owner of a project has to say on every card, beside its homeostat.toml.
 NOTE = "MODEL_CARD.md"
@@ -127,7 +127,7 @@ def find_period(connection: Connection, facts: Facts) -> tuple[datetime, datetim
     if found is None or not any(found.get("senders", {}).values()):
         return None
     until = facts.cycle.started_at if facts.cycle else facts.registered.created_at
-    first = connection.scalar(select(predictions.c.received_at).order_by(predictions.c.seq).limit(1))
+    first = first_received(connection)
     return (first, until) if first is not None and first < until else None
 
 

@@ -6,13 +6,12 @@ Not here: one release (`web.release_page`), or several beside each other (`web.c
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from homeostat.deployment.registry import RegisteredRelease, as_registered, current_promotion, list_promotions
+from homeostat.deployment.registry import RegisteredRelease, current_promotion, leaf_through_releases, list_promotions
 from homeostat.deployment.restoring import list_barred
 from homeostat.records import Estimate, Json
 from homeostat.store.event_pages import leaf_through
-from homeostat.store.tables import releases
 from homeostat.web.charts import span_of
 from homeostat.web.contents import Content, to_estimate
 from homeostat.web.release_facts import name_standing
@@ -35,10 +34,7 @@ class Line:
 
 def describe_releases(connection: Connection, *, before: int | None = None) -> Content:
     """Return the page of the newest releases; those before a number if given."""
-    query = select(releases).order_by(releases.c.number.desc()).limit(PER_PAGE + 1)
-    if before is not None:
-        query = query.where(releases.c.number < before)
-    found = [as_registered(row) for row in connection.execute(query)]
+    found = leaf_through_releases(connection, limit=PER_PAGE + 1, before=before)
     shown = found[:PER_PAGE]
     lines = describe_lines(connection, shown)
     sides = {side: [one for line in lines if (one := line.auc[side])] for side in SIDES}
