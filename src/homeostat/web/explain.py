@@ -6,9 +6,10 @@ Nothing is kept: a row that is explained is no prediction, and is written to no 
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -20,6 +21,7 @@ from homeostat.errors import ReleaseMissing, RequestInvalid, RequestTooLarge
 from homeostat.records import Json, Schema
 from homeostat.web.answers import SentRow
 from homeostat.web.bodies import MAX_ID_LENGTH, decode_json, kind_of, receive_body, refuse_depth, show
+from homeostat.web.endpoint import THREAD_BYTES
 from homeostat.web.explainer import require_libraries
 from homeostat.web.openapi_explain import describe_explain
 from homeostat.web.predict import parse_row, rejected_row
@@ -28,6 +30,7 @@ from homeostat.web.routes import ask, to_json
 from homeostat.web.senders import SENDER
 from homeostat.web.worker import Worker
 
+Found = TypeVar("Found")
 MAX_ROWS = 100
 MAX_BODY_BYTES = 1_000_000
 MAX_NAME = 64
@@ -43,6 +46,11 @@ class Question:
     release: str | None
     compare: str | None
     alone: bool
+
+    @property
+    def names_nothing(self) -> bool:
+        """Whether nothing has to be looked up."""
+        return self.prediction is None and self.release is None and self.compare is None
 
     def find(self, connection: Connection, live: str) -> Subject:
         """Return what is explained; errors as `explaining_subject.find_subject`."""
@@ -66,18 +74,31 @@ def add_explain(app: FastAPI, worker: Worker) -> None:
         if body is None:
             raise ClientDisconnect
         live = worker.require_live()
-        question = await asyncio.to_thread(parse_question, body, live.schema)
+        question = await aside(body, parse_question, body, live.schema)
         request.scope[SENDER].take_rows(max(len(question.rows), 1), time.monotonic())
         try:
-            subject = await ask(worker, lambda connection: question.find(connection, live.digest))
+            subject = await find(worker, question, live.digest)
         except ReleaseMissing as error:
             # To a prediction a missing release means that the service cannot answer yet; here it is about a name.
             problem = Problem(HTTPStatus.NOT_FOUND, error.code, error.problem, error.expected, error.action)
             return refuse(request, problem)
-        answer = await worker.explainer.ask(await asyncio.to_thread(encode_question, subject))
+        answer = await worker.explainer.ask(await aside(body, encode_question, subject))
         return answer_explanations(request, question, subject, answer["explanations"])
 
     app.post("/v1/explain", **describe_explain(worker.project.schema))(explain)
+
+
+async def aside(body: bytes, work: Callable[..., Found], *arguments: Any) -> Found:
+    """Return what some work comes to: done in a thread if the body is large, as predictions are judged."""
+    # Any above: the arguments are those of the work.
+    return await asyncio.to_thread(work, *arguments) if len(body) > THREAD_BYTES else work(*arguments)
+
+
+async def find(worker: Worker, question: Question, live: str) -> Subject:
+    """Return what is explained; errors as `explaining_subject.find_subject`."""
+    if question.names_nothing:
+        return Subject(question.rows, live)
+    return await ask(worker, lambda connection: question.find(connection, live))
 
 
 # --- the question -------------------------------------------------------------------------------------------------
