@@ -20,7 +20,7 @@ from homeostat.project import open_project
 from homeostat.records import Floats, Json
 from homeostat.web.openapi import example_row
 
-PER_SECOND, BLOCK_S, N_BLOCKS = 100.0, 1.0, 40
+PER_SECOND, BLOCK_S, N_BLOCKS = 100.0, 1.0, 25
 ROWS_EXPLAINED = 1
 
 
