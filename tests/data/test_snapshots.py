@@ -111,6 +111,19 @@ def test_the_schema_and_the_baseline_belong_to_the_content() -> None:
     assert len({digest_content(rows, baseline, schema) for baseline in baselines for schema in (SCHEMA, other)}) == 4
 
 
+def test_the_content_of_a_row_is_its_cells_in_the_order_of_the_columns() -> None:
+    number = np.array([1.5, np.nan])
+    text = texts(["Köln", None])
+    one, none = np.array(1.5, dtype="<f8").tobytes(), np.array(np.nan, dtype="<f8").tobytes()
+
+    contents = row_contents({"a": number, "b": number, "c": text, "d": number, "e": text, "f": text})
+
+    assert contents == [
+        b"|".join([one, one, "4:Köln".encode(), one, "4:Köln".encode(), "4:Köln".encode()]),
+        b"|".join([none, none, b"-", none, b"-", b"-"]),
+    ]
+
+
 def test_zeros_of_both_signs_are_one_number_and_so_are_all_nans() -> None:
     other_nan = np.array([0x7FF8_0000_0000_0001], dtype=np.uint64).view(np.float64)[0]
 

@@ -12,7 +12,7 @@ from homeostat.deployment.artifacts import PROVENANCE, find_release, open_releas
 from homeostat.deployment.inspection import require_known_files
 from homeostat.monitoring.production import stamp_rows
 from homeostat.project import Project, open_project
-from homeostat.records import Json, Recipe, Release, Snapshot
+from homeostat.records import Json, Recipe, Release, Row, Snapshot
 from homeostat.retraining.packing import MIN_RECENT, PARITY, pack
 from homeostat.retraining.training_data import take_snapshot
 from homeostat.settings import MonitoringSettings
@@ -20,7 +20,7 @@ from homeostat.training.evaluation import auc
 from homeostat.training.scoring import Graph
 from homeostat.validation.profiles import build_profile, profile_to_json
 from tests.production_log import answer, label, own_lease
-from tests.retraining.clinic import FOUND, draw_patients, write_project
+from tests.retraining.clinic import FOUND, draw_patients, write_project, write_table
 
 
 @pytest.fixture
@@ -107,6 +107,20 @@ def test_the_held_out_scores_are_those_of_the_baselines_rows_that_training_has_n
     scores = Graph(release.graph, release.schema).score(anchor).astype(np.float64)
 
     assert release.held_out.tolist() == sorted(scores.tolist())
+
+
+def test_where_a_table_has_few_different_rows_those_of_both_sides_are_held_out(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "coarse")
+    rows, outcomes = draw_patients(400, seed=0)
+    coarse: list[Row] = [{**row, "age": 50.0, "dose": 20.0} for row in rows]
+    write_table(folder / "clinic.csv", coarse, outcomes)
+
+    with open_project(folder) as project:
+        release = packed(project, take_snapshot(project, champion=None, reload_files=True, change_point=None))
+
+    assert release.metrics["anchor"]["n_rows"] > 40
+    assert len(release.held_out) == 400
+    assert len(set(release.held_out.tolist())) == 3
 
 
 def test_a_baseline_that_training_has_seen_whole_holds_no_score_out(clinic: Project, snapshot: Snapshot) -> None:

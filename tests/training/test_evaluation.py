@@ -12,14 +12,18 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_
 
 from homeostat.records import Floats
 from homeostat.training.evaluation import (
+    MANY_ROWS,
+    MOST_CORNERS,
     REPLICATES,
     Labels,
     auc,
+    auc_influence,
     calibration_error,
     compare_auc,
     estimate_auc,
     estimate_mean,
     evaluate,
+    normal_interval,
     reliability,
     replicate_weights,
     roc_curve,
@@ -216,6 +220,58 @@ def test_a_mean_loss_has_the_interval_of_its_standard_error() -> None:
     found = estimate_mean(labels, losses, seed=0)
 
     assert found.high - found.low == pytest.approx(2 * 1.96 * losses.std() / math.sqrt(1_000), rel=0.1)
+
+
+# --- many rows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_the_interval_of_many_rows_is_that_of_the_bootstrap(share: float) -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(4_000) < share).astype(np.int8)
+    scores, weights = (rng.normal(size=4_000) + labels).round(1), rng.random(4_000)
+
+    drawn = estimate_auc(labels, scores, seed=0, weights=weights)
+    counted = normal_interval(drawn.value, auc_influence(labels, scores, weights), within=(0.0, 1.0))
+
+    width = drawn.high - drawn.low
+    assert (counted.low, counted.high) == pytest.approx((drawn.low, drawn.high), abs=0.1 * width)
+
+
+def test_from_fifty_thousand_rows_on_no_replicate_is_drawn() -> None:
+    labels, scores = drawn_rows(60_000, shift=1.0, seed=0)
+    theirs = scores + 0.5 * np.random.default_rng(1).normal(size=len(scores))
+
+    found = [
+        (estimate_auc(labels, scores, seed=seed), compare_auc(labels, scores, theirs, seed=seed)) for seed in (0, 1)
+    ]
+
+    assert len(labels) > MANY_ROWS
+    assert found[0] == found[1]
+    alone, paired = found[0]
+    assert alone.low < alone.value < alone.high < alone.low + 0.01
+    assert 0 < paired.low < paired.high
+
+
+def test_the_mean_loss_of_many_rows_has_the_interval_of_the_bootstrap() -> None:
+    labels, scores = drawn_rows(60_000, shift=1.0, seed=0)
+    losses = (scores - labels) ** 2
+    thinned = estimate_mean(labels[::10], losses[::10], seed=0)
+
+    found = estimate_mean(labels, losses, seed=0)
+
+    assert found.high - found.low == pytest.approx((thinned.high - thinned.low) / math.sqrt(10), rel=0.15)
+
+
+def test_of_very_many_corners_of_a_roc_curve_enough_are_kept() -> None:
+    labels, scores = drawn_rows(30_000, shift=1.0, seed=0)
+
+    curve = roc_curve(labels, scores)
+
+    across, upward = curve["false_positive_rate"], curve["true_positive_rate"]
+    assert len(across) == len(upward) == MOST_CORNERS + 1
+    assert (across[0], upward[0], across[-1], upward[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(upward, across) == pytest.approx(auc(labels, scores), abs=1e-4)
 
 
 # --- comparison ---------------------------------------------------------------------------------------------------

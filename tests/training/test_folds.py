@@ -171,6 +171,18 @@ def test_the_sample_grows_until_it_holds_enough_of_the_rarer_class() -> None:
     assert labels[draw_sample(labels, seed=0)].sum() == 500
 
 
+def test_many_rows_are_cross_validated_once() -> None:
+    _, columns, labels = linear_table(21_000, n_features=1, noise=1.0, seed=0)
+    sides = texts(["anchor" if row % 50 == 0 else "training" for row in range(21_000)])
+    heads = (texts(["file"] * 21_000), np.zeros(21_000, dtype=np.int64))
+    rows = LabelledRows(texts(list(map(str, range(21_000)))), columns, labels, sides, *heads)
+
+    found = select_training(rows, TrainingSettings(folds=2, repeats=3))
+
+    assert (found.repeats, len(found.folds)) == (1, 2)
+    assert found.scored.all()
+
+
 def test_the_folds_of_a_sample_hold_out_each_of_its_rows_once() -> None:
     n_rows = 60_000
     rows = LabelledRows(

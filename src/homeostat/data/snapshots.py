@@ -6,6 +6,7 @@ Not here: which rows are accepted (`validation.checks`) or where labelled produc
 
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -22,20 +23,39 @@ from homeostat.store.blobs import BlobStore
 
 KIND = "snapshots"
 FILE, PRODUCTION = "file", "production"
+NUMBER_BYTES = 8
+CELL_BAR = "|"
 
 
 def row_contents(columns: Columns) -> list[bytes]:
     """Return the canonical bytes of each row: float64 little-endian, text with its length, in column order."""
     parts: list[list[bytes]] = []
-    for array in columns.values():
-        if array.dtype == object:
-            parts.append([b"-" if cell is None else b"%d:" % len(cell) + cell.encode() for cell in array.tolist()])
-        else:
-            # + 0.0 turns the negative zero into the positive one; NaN is rewritten to one bit pattern.
-            plain = np.where(np.isnan(array.astype(np.float64)), np.nan, array.astype(np.float64) + 0.0).astype("<f8")
-            raw = plain.tobytes()
-            parts.append([raw[at : at + 8] for at in range(0, len(raw), 8)])
+    # Neighbouring columns of numbers at once: cell by cell, a million rows of twenty columns took half a minute.
+    for is_text, run in itertools.groupby(columns.values(), key=lambda array: array.dtype == object):
+        arrays = list(run)
+        parts += [text_contents(array) for array in arrays] if is_text else [number_contents(arrays)]
     return [b"|".join(cells) for cells in zip(*parts, strict=True)]
+
+
+def number_contents(arrays: Sequence[NDArray[Any]]) -> list[bytes]:
+    """Return the bytes of the cells of each row, divided by bars."""
+    width = len(CELL_BAR) + NUMBER_BYTES
+    table = np.empty((len(arrays[0]), len(arrays) * width), dtype=np.uint8)
+    table[:, NUMBER_BYTES::width] = ord(CELL_BAR)
+    for place, array in enumerate(arrays):
+        # + 0.0 turns the negative zero into the positive one; NaN is rewritten to one bit pattern.
+        numbers = array.astype(np.float64)
+        plain = np.where(np.isnan(numbers), np.nan, numbers + 0.0).astype("<f8")
+        table[:, place * width : place * width + NUMBER_BYTES] = plain.view(np.uint8).reshape(-1, NUMBER_BYTES)
+    raw, row_width = table.tobytes(), len(arrays) * width
+    return [raw[at : at + row_width - len(CELL_BAR)] for at in range(0, len(raw), row_width)]
+
+
+def text_contents(array: NDArray[Any]) -> list[bytes]:
+    """Return the bytes of each cell: its length and the text, a dash for none."""
+    cells = array.tolist()
+    known = {cell: b"-" if cell is None else b"%d:" % len(cell) + cell.encode() for cell in set(cells)}
+    return [known[cell] for cell in cells]
 
 
 def identify_rows(columns: Columns) -> Texts:

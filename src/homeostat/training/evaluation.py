@@ -2,9 +2,12 @@
 
 Not here: where the probabilities come from (always a compiled graph) or what is good enough (`deployment.gate`). Pure.
 Intervals are percentile intervals of a seeded bootstrap over rows, stratified by class, so that every replicate holds
-both classes (Efron, Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
+both classes (Efron, Tibshirani 1993, An Introduction to the Bootstrap, chapter 13). Of many rows they are normal
+intervals by the influence of each row, which for the AUC are those of DeLong, DeLong, Clarke-Pearson (1988): both agree
+to the third digit of their width, and a thousand replicates of a million rows would take minutes.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +18,11 @@ from homeostat.records import Estimate, Floats, Json
 REPLICATES = 1_000
 # Replicates times rows that are held in memory at once: 32 MB of weights.
 BLOCK = 4_000_000
+# From so many rows on, intervals are by the influence of each row.
+MANY_ROWS = 50_000
+NORMAL_95 = 1.959963984540054
+# Corners of a ROC curve that are kept: of more, evenly spread ones, or the curve alone would fill megabytes.
+MOST_CORNERS = 10_000
 BINS = 10
 FLOOR = 1e-12
 TAILS = (2.5, 97.5)
@@ -72,6 +80,30 @@ def interval(value: float, replicates: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
+def normal_interval(value: float, influence: Floats, *, within: tuple[float, float]) -> Estimate:
+    """Return a figure with its normal 95 % interval, from how much each row moves it, shape (n_rows,)."""
+    half = NORMAL_95 * math.sqrt(float(influence @ influence))
+    low, high = np.clip([value - half, value + half], *within)
+    return Estimate(value, float(low), float(high))
+
+
+def auc_influence(labels: Labels, scores: Floats, weights: Floats) -> Floats:
+    """Return how much each row moves the AUC, shape (n_rows,); the sum of their squares is its variance.
+
+    A row moves it by how far the share of the other class that it is on the right side of lies from the AUC.
+    """
+    places = [np.flatnonzero(labels == value) for value in (0, 1)]
+    moved = np.empty(len(labels))
+    for ours, theirs, sign in ((places[1], places[0], 1.0), (places[0], places[1], -1.0)):
+        ranked = theirs[np.argsort(scores[theirs], kind="stable")]
+        passed = np.concatenate([[0.0], np.cumsum(weights[ranked])]) / weights[ranked].sum()
+        ends = (np.searchsorted(scores[ranked], scores[ours], side=side) for side in ("left", "right"))
+        below = sum(passed[end] for end in ends) / 2
+        counted = weights[ours] / weights[ours].sum()
+        moved[ours] = sign * counted * (below - counted @ below)
+    return moved
+
+
 def estimate_auc(labels: Labels, scores: Floats, *, seed: int, weights: Floats | None = None) -> Estimate:
     """Return the AUC with its interval.
 
@@ -89,6 +121,9 @@ def estimate_auc(labels: Labels, scores: Floats, *, seed: int, weights: Floats |
     """
     repeats, counted = np.atleast_2d(scores), np.ones(len(labels)) if weights is None else weights
     value = float(np.mean([auc(labels, one, counted) for one in repeats]))
+    if len(labels) > MANY_ROWS:
+        moved = np.mean([auc_influence(labels, one, counted) for one in repeats], axis=0)
+        return normal_interval(value, moved, within=(0.0, 1.0))
     blocks = [
         np.mean([weighted_auc(labels, one, drawn * counted) for one in repeats], axis=0)
         for drawn in replicate_weights(labels, seed)
@@ -101,6 +136,9 @@ def compare_auc(labels: Labels, ours: Floats, theirs: Floats, *, seed: int, weig
     pairs = list(zip(np.atleast_2d(ours), np.atleast_2d(theirs), strict=True))
     counted = np.ones(len(labels)) if weights is None else weights
     value = float(np.mean([auc(labels, a, counted) - auc(labels, b, counted) for a, b in pairs]))
+    if len(labels) > MANY_ROWS:
+        moved = [auc_influence(labels, a, counted) - auc_influence(labels, b, counted) for a, b in pairs]
+        return normal_interval(value, np.mean(moved, axis=0), within=(-1.0, 1.0))
     blocks = [
         np.mean([weighted_auc(labels, a, drawn) - weighted_auc(labels, b, drawn) for a, b in pairs], axis=0)
         for drawn in (weights * counted for weights in replicate_weights(labels, seed))
@@ -110,6 +148,11 @@ def compare_auc(labels: Labels, ours: Floats, theirs: Floats, *, seed: int, weig
 
 def estimate_mean(labels: Labels, losses: Floats, *, seed: int) -> Estimate:
     """Return the mean of a loss per row, shape (n_rows,), with its interval."""
+    if len(labels) > MANY_ROWS:
+        centred = losses.astype(np.float64)
+        for value in (0, 1):  # each class has as many rows in every sample
+            centred = np.where(labels == value, centred - losses[labels == value].mean(), centred)
+        return normal_interval(float(losses.mean()), centred / len(labels), within=(-math.inf, math.inf))
     blocks = [weights @ losses / len(labels) for weights in replicate_weights(labels, seed)]
     return interval(float(losses.mean()), np.concatenate(blocks))
 
@@ -166,6 +209,8 @@ def roc_curve(labels: Labels, scores: Floats) -> Json:
     order = np.argsort(-scores, kind="stable")
     ranked, outcome = scores[order], labels[order]
     ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
+    if len(ends) > MOST_CORNERS:
+        ends = ends[np.linspace(0, len(ends) - 1, MOST_CORNERS).round().astype(np.int64)]
     true, false = np.cumsum(outcome)[ends], np.cumsum(1 - outcome)[ends]
     return {
         "false_positive_rate": [0.0, *(false / max(1, false[-1])).tolist()],

@@ -23,6 +23,9 @@ MOST_ROWS = 50_000
 # What is kept of the rarer class all the same, if the table has it: a table with one positive row in a thousand is
 # searched on more rows.
 LEAST_RARER = 500
+# Beyond so many rows a cross-validation is not repeated: another partition moves its AUC by less than .001, a tenth of
+# the width of its interval, and repeats are most of the time that a training takes.
+MOST_REPEATED = 20_000
 # Folds in time without which nothing can be compared.
 FEWEST_FOLDS = 2
 
@@ -42,11 +45,16 @@ def make_folds(rows: LabelledRows, settings: TrainingSettings) -> list[Fold]:
     labels = rows.labels[chosen]
     if rows.times is None:
         splitter = RepeatedStratifiedKFold(
-            n_splits=settings.folds, n_repeats=settings.repeats, random_state=settings.seed
+            n_splits=settings.folds, n_repeats=count_repeats(rows, settings), random_state=settings.seed
         )
         return [(chosen[inside], chosen[held]) for inside, held in splitter.split(labels, labels)]
     moments = order_in_time(rows.times[chosen], rows.seqs[chosen])
     return [(chosen[inside], chosen[held]) for inside, held in chain_forward(moments, labels, n_folds=settings.folds)]
+
+
+def count_repeats(rows: LabelledRows, settings: TrainingSettings) -> int:
+    """Return how often the rows are divided into folds: once in time, and once if they are many."""
+    return 1 if rows.times is not None or len(rows.labels) > MOST_REPEATED else settings.repeats
 
 
 def draw_sample(labels: NDArray[np.int8], *, seed: int) -> NDArray[np.int64]:

@@ -29,6 +29,8 @@ from homeostat.training.scoring import (
 
 OPSETS = (("", 17), ("ai.onnx.ml", 3))
 IR_VERSION = 9
+# Rows that are prepared at once.
+BLOCK = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,13 @@ def compile_design(preprocessor: Preprocessor, schema: Schema) -> bytes:
 
 def design_matrix(preprocessor: Preprocessor, columns: Columns, schema: Schema) -> NDArray[np.float32]:
     """Return the design matrix of some rows, as the compiled preparation computes it."""
-    session = open_session(compile_design(preprocessor, schema))
-    return np.asarray(session.run([DESIGN], graph_inputs(columns, schema))[0], dtype=np.float32)
+    session, n_rows = open_session(compile_design(preprocessor, schema)), len(next(iter(columns.values())))
+    design = np.empty((n_rows, len(preprocessor.design_names)), dtype=np.float32)
+    # A block at a time: what each node computes on the way is several times the matrix.
+    for start in range(0, n_rows, BLOCK):
+        block = {name: array[start : start + BLOCK] for name, array in columns.items()}
+        design[start : start + BLOCK] = session.run([DESIGN], graph_inputs(block, schema))[0]
+    return design
 
 
 def add_preparation(builder: Builder, preprocessor: Preprocessor) -> str:

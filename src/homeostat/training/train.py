@@ -21,7 +21,7 @@ from homeostat.data.snapshots import require_classes, take_labelled
 from homeostat.records import Columns, Estimate, Floats, Json, LabelledRows, Mask, Recipe, Schema
 from homeostat.settings import TrainingSettings
 from homeostat.training.evaluation import compare_auc, estimate_auc, estimate_to_json
-from homeostat.training.folds import describe_folds, find_scored, make_folds
+from homeostat.training.folds import count_repeats, describe_folds, find_scored, make_folds
 from homeostat.training.graph import Calibration, compile_release, design_matrix
 from homeostat.training.models import BASELINE, FAMILIES, FittedModel, ModelFamily
 from homeostat.training.preprocessing import Preprocessor, fit_preprocessor
@@ -120,7 +120,7 @@ def select_training(rows: LabelledRows, settings: TrainingSettings, recipe: Reci
         training.labels,
         make_folds(training, settings),
         weigh_rows(training.seqs, recipe),
-        repeats=1 if in_time else settings.repeats,
+        repeats=count_repeats(training, settings),
         in_time=in_time,
     )
 
@@ -219,11 +219,12 @@ def log_loss(labels: NDArray[np.int8], margins: Floats, weights: Floats | None =
 
 def prepare_fold(rows: TrainingRows, fold: tuple[NDArray[np.int64], NDArray[np.int64]], schema: Schema) -> Fold:
     """Return a fold prepared by what its training part alone teaches."""
-    inside, held = fold
-    preprocessor = fit_preprocessor(take_rows(rows.columns, inside), schema)
-    design = design_matrix(preprocessor, rows.columns, schema)
-    ours, theirs = rows.weights_of(inside), rows.weights_of(held)
-    return Fold(design[inside], rows.labels[inside], ours, design[held], rows.labels[held], theirs)
+    taught, scored = (take_rows(rows.columns, part) for part in fold)
+    preprocessor = fit_preprocessor(taught, schema)
+    design, held = (design_matrix(preprocessor, part, schema) for part in (taught, scored))
+    inside, out = fold
+    ours, theirs = rows.weights_of(inside), rows.weights_of(out)
+    return Fold(design, rows.labels[inside], ours, held, rows.labels[out], theirs)
 
 
 def cross_score(
