@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from homeostat.records import Floats
 from homeostat.training.evaluation import (
@@ -18,6 +18,7 @@ from homeostat.training.evaluation import (
     Labels,
     auc,
     auc_influence,
+    average_precision,
     calibration_error,
     compare_auc,
     estimate_auc,
@@ -91,6 +92,16 @@ def test_brier_score_log_loss_and_accuracy_are_scikit_learns(rows: tuple[Labels,
     assert found["brier"]["value"] == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
     assert found["log_loss"]["value"] == pytest.approx(log_loss(labels, clipped), rel=1e-9)
     assert found["accuracy"]["value"] == pytest.approx(accuracy_score(labels, scores >= 0.5))
+
+
+@few
+@given(judged())
+def test_the_average_precision_is_scikit_learns_whatever_the_ties(rows: tuple[Labels, Floats]) -> None:
+    assert average_precision(*rows) == pytest.approx(average_precision_score(*rows), abs=1e-12)
+
+
+def test_the_average_precision_of_answers_that_tell_nothing_is_the_share_of_positives() -> None:
+    assert average_precision(np.array([1, 0, 0, 0], dtype=np.int8), np.full(4, 0.5)) == 0.25
 
 
 @few

@@ -128,7 +128,10 @@ def test_too_few_rows_of_a_class_are_refused_with_the_figures(linear: Table, sid
 
     assert refused.value.problem == f"the {side} side has {n_rows} rows, only 2 of its rarer class"
     assert refused.value.expected.startswith("at least 3 rows of each class")
-    assert refused.value.action
+    change = "raise" if side == "anchor" else "lower"
+    assert refused.value.action == (
+        f"give more rows of the rarer class, or {change} training.anchor_share, or set training.folds to 2"
+    )
 
 
 def test_the_folds_of_each_repeat_hold_out_every_row_once(linear: Table) -> None:

@@ -83,8 +83,15 @@ def require_classes(rows: LabelledRows, *, at_least: int) -> None:
             raise DataInsufficient(
                 problem=f"the {side} side has {len(chosen)} rows, only {fewest} of its rarer class",
                 expected=f"at least {at_least} rows of each class on each side (training.folds)",
-                action="give more labelled rows, both classes among them",
+                action=f"give more rows of the rarer class, or {describe_remedy(side, fewest)}",
             )
+
+
+def describe_remedy(side: str, fewest: int) -> str:
+    """Return what else helps a side that has so few rows of its rarer class."""
+    share = "raise" if side == "anchor" else "lower"
+    folds = f", or set training.folds to {fewest}" if fewest > 1 else ""
+    return f"{share} training.anchor_share{folds}"
 
 
 def join_labelled(parts: Sequence[LabelledRows], schema: Schema) -> LabelledRows:

@@ -3,8 +3,8 @@
 Not here: where the probabilities come from (always a compiled graph) or what is good enough (`deployment.gate`). Pure.
 Intervals are percentile intervals of a seeded bootstrap over rows, stratified by class, so that every replicate holds
 both classes (Efron, Tibshirani 1993, An Introduction to the Bootstrap, chapter 13). Of many rows they are normal
-intervals by the influence of each row, which for the AUC are those of DeLong, DeLong, Clarke-Pearson (1988): both agree
-to the third digit of their width, and a thousand replicates of a million rows would take minutes.
+intervals by the influence of each row, which for the AUC are those of DeLong, DeLong, Clarke-Pearson (1988): of 4,000
+rows both lie within a fiftieth of their width, and a thousand replicates of a million rows would take minutes.
 """
 
 import math
@@ -171,6 +171,7 @@ def evaluate(labels: Labels, probabilities: Floats, *, seed: int) -> Json:
         "n_rows": len(labels),
         "n_positive": int(labels.sum()),
         **{name: estimate_to_json(estimate) for name, estimate in estimates.items()},
+        "average_precision": average_precision(labels, probabilities),
         "calibration_error": calibration_error(labels, probabilities),
         "reliability": reliability(labels, probabilities),
         "roc": roc_curve(labels, probabilities),
@@ -202,6 +203,19 @@ def calibration_error(labels: Labels, probabilities: Floats) -> float:
     bins = reliability(labels, probabilities)
     gaps = [cell["n_rows"] * abs(cell["probability"] - cell["positive_share"]) for cell in bins]
     return float(sum(gaps) / len(labels))
+
+
+def average_precision(labels: Labels, scores: Floats) -> float:
+    """Return the mean precision over the positives, equal scores taken together; by chance it is their share.
+
+    Where positives are rare it tells what AUC hides: how many false alarms come with the rows that score highest. 0
+    without positives.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.r_[scores[order][1:] != scores[order][:-1], True])
+    found = np.cumsum(labels[order])[ends]
+    gained = np.diff(found, prepend=0)
+    return float(gained @ (found / (ends + 1)) / max(1, int(found[-1])))
 
 
 def roc_curve(labels: Labels, scores: Floats) -> Json:
