@@ -18,7 +18,8 @@ import polars as pl
 
 from bench.environments import install
 from bench.processes import Running, free_port, start
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.deployment.artifacts import GRAPH, find_release
 from homeostat.deployment.registry import require_production
 from homeostat.loop import begin_by_hand, tick
@@ -77,8 +78,8 @@ class Contestant:
 
 def train_project(folder: Path, data: Path) -> None:
     """Make a project with one release in production."""
-    guesses, target, reason = guess_schema(data, TARGET)
-    text = render_settings("bench", str(data), guesses, target, reason) + SHORT_TRAINING
+    proposal = propose_project(data, TARGET)
+    text = render_settings("bench", str(data), proposal) + SHORT_TRAINING
     write_project(folder / "homeostat.toml", text)
     with open_project(folder) as project:
         begin_by_hand(project, reason="bench")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.monitoring.drift import detect_drift
 from homeostat.project import open_project
 from homeostat.records import Columns, Floats, Schema
@@ -46,8 +47,8 @@ def main() -> None:
     """Measure and print."""
     data = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ["HOMEOSTAT_PIMA"]).resolve()
     with tempfile.TemporaryDirectory() as folder:
-        guesses, target, reason = guess_schema(data, "Outcome")
-        write_project(Path(folder) / "homeostat.toml", render_settings("bench", str(data), guesses, target, reason))
+        proposal = propose_project(data, "Outcome")
+        write_project(Path(folder) / "homeostat.toml", render_settings("bench", str(data), proposal))
         with open_project(Path(folder)) as project:
             clinic, schema = meet_clinic(project), project.schema
     n_rows = BASELINE_ROWS + WINDOWS * WINDOW

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.deployment.registry import require_production
 from homeostat.loop import begin_by_hand, observe, tick
 from homeostat.monitoring.entries import PREDICTION_COLUMNS, label_to_text, new_prediction_ids, to_microseconds
@@ -69,8 +70,8 @@ def train_small(folder: Path) -> None:
         writer = csv.writer(file)
         writer.writerow([*FEATURES, TARGET])
         writer.writerows([*row, outcome] for row, outcome in zip(table.tolist(), outcomes.tolist(), strict=True))
-    guesses, target, reason = guess_schema(data, TARGET)
-    write_project(folder / "homeostat.toml", render_settings("bench", str(data), guesses, target, reason) + SETTINGS)
+    proposal = propose_project(data, TARGET)
+    write_project(folder / "homeostat.toml", render_settings("bench", str(data), proposal) + SETTINGS)
     with open_project(folder) as project:
         begin_by_hand(project, reason="bench")
         ended = [step.outcome for step in tick(project)]

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.project import read_settings, schema_of
 from homeostat.simulation.backtest import OWN, run_backtest
 from homeostat.simulation.cohort import PUBLISHED, draw_ordinary, fit_cohort, synthetic_table
@@ -31,8 +32,8 @@ def make_project(folder: Path) -> Path:
     columns, labels = synthetic_table(768, seed=0)
     data = folder / "patients.csv"
     pl.DataFrame({**columns, TARGET: labels}).write_csv(data)
-    guesses, target, reason = guess_schema(data, TARGET)
-    settings = render_settings("bench", data.name, guesses, target, reason)
+    proposal = propose_project(data, TARGET)
+    settings = render_settings("bench", data.name, proposal)
     # No retraining: the subject is everything else.
     write_project(folder / "homeostat.toml", settings + "\n[training]\ntrials = 3\n[retraining]\nmax_per_day = 0\n")
     return folder

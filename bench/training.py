@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.data.columns import take_rows, texts
 from homeostat.data.snapshots import FILE
 from homeostat.data.sources import open_source
@@ -76,8 +77,8 @@ class Scored:
 
 def load_table(data: Path) -> tuple[LabelledRows, Schema]:
     """Return the accepted rows of a table and the schema that `homeostat init` guesses for it."""
-    guesses, target, reason = guess_schema(data, TARGET)
-    settings = parse_settings(tomllib.loads(render_settings("pima", str(data), guesses, target, reason)))
+    proposal = propose_project(data, TARGET)
+    settings = parse_settings(tomllib.loads(render_settings("pima", str(data), proposal)))
     schema = schema_of(settings)
     source = open_source(str(data), folder=data.parent)
     return load_source(source, schema, origin=FILE, anchor_share=0.2, recent_share=0.4).rows, schema
@@ -160,11 +161,11 @@ def summarise(labels: Labels, scores: Floats, folds: list[Scored], arm: str) -> 
 
 def measure_time(data: Path) -> Json:
     """Return wall and CPU seconds of each step of two trainings in one new project, and of the imports alone."""
-    guesses, target, reason = guess_schema(data, TARGET)
+    proposal = propose_project(data, TARGET)
     imports = {name: time_import(module) for name, module in IMPORTS.items()}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_project(folder / "homeostat.toml", render_settings("pima", str(data), guesses, target, reason))
+        write_project(folder / "homeostat.toml", render_settings("pima", str(data), proposal))
         first = time_training(folder)
         # Another seed: the same attempt again would be recognised by its digest and not be recorded twice.
         os.environ["HOMEOSTAT_TRAINING__SEED"] = "1"

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.loop import begin_by_hand, tick
 from homeostat.project import open_project
 
@@ -69,8 +70,8 @@ def pima_path() -> Path:
 
 def make_project(folder: Path, data: Path, *, extra: str = SHORT_TRAINING) -> Path:
     """Write the project that `homeostat init` would write, with short settings."""
-    guesses, target, reason = guess_schema(data, "Outcome")
-    write_project(folder / "homeostat.toml", render_settings("pima", str(data), guesses, target, reason) + extra)
+    proposal = propose_project(data, "Outcome")
+    write_project(folder / "homeostat.toml", render_settings("pima", str(data), proposal) + extra)
     return folder
 
 

@@ -52,7 +52,7 @@ class ProjectSettings(Section):
     query: str | None = Field(default=None, description="The SQL query, when data is a database URL.")
     separator: str = Field(
         default=",",
-        pattern=r"^[!-~\t ]$",
+        pattern=r"^[!#-/:-@\[-`{-~\t ]$",
         description="What stands between the cells of CSV files: one character.",
     )
     decimal: Literal[".", ","] = Field(default=".", description="What their numbers have before the decimals.")

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 
 Done = subprocess.CompletedProcess[str]
 HEADER = "age,city,outcome"
@@ -35,6 +36,6 @@ def parts(done: Done) -> tuple[str, str, str]:
 
 def make_project(data: Path) -> Path:
     """Write the project that `homeostat init` would write beside a file, and return the folder."""
-    guesses, target, reason = guess_schema(data, "outcome")
-    write_project(data.parent / "homeostat.toml", render_settings("clinic", data.name, guesses, target, reason))
+    proposal = propose_project(data, "outcome")
+    write_project(data.parent / "homeostat.toml", render_settings("clinic", data.name, proposal))
     return data.parent

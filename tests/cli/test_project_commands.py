@@ -1,5 +1,6 @@
 """`homeostat init`, `check` and `status`, and `train` on bad files: the real commands."""
 
+import gzip
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from sqlalchemy import func, select
 
-from homeostat.cli.project import guess_schema
+from homeostat.cli.init import propose_project
 from homeostat.deployment.registry import require_production, resolve_release
 from homeostat.project import open_project, read_settings, schema_of
 from homeostat.store.tables import cycles, metadata, promotions, releases
@@ -54,13 +55,13 @@ def test_init_says_why_a_zero_is_a_marker_or_not_in_the_output_and_in_the_file(
     folder, said = pima_project
 
     assert reason in next(guess["reasons"] for guess in said["columns"] if guess["column"] == column)
-    assert f"# {reason}\n" in (folder / "homeostat.toml").read_text().split(f'[features."{column}"]')[0]
+    assert f"# {reason}\n" in (folder / "homeostat.toml").read_text().split(f"[features.{column}]")[0]
 
 
 def test_what_init_wrote_parses_back_to_the_schema_it_guessed(pima_project: tuple[Path, Any], pima_path: Path) -> None:
     folder, _ = pima_project
-    guesses, target, _ = guess_schema(pima_path, "Outcome")
-    guessed = freeze_schema([guess.feature for guess in guesses if guess.feature], target)
+    proposal = propose_project(pima_path, "Outcome")
+    guessed = freeze_schema([guess.feature for guess in proposal.guesses if guess.feature], proposal.target)
 
     assert schema_of(read_settings(folder, {})) == guessed
 
@@ -111,14 +112,20 @@ BAD: Mapping[str, tuple[bytes | None, str]] = {
     "empty": (b"", "the file is empty"),
     "header only": (table(), "there is a header but no row"),
     "one row": (table(LINES[0]), "the table has 1 row"),
-    "one class": (table(*(line[:-1] + "1" for line in LINES)), "target 'outcome' has 1 different values (1)"),
-    "three classes": (table("33,Bonn,2", *LINES), "target 'outcome' has 3 different values (0, 1, 2)"),
+    "one class": (table(*(line[:-1] + "1" for line in LINES)), "target 'outcome' has 1 different value: 1 (40 rows)"),
+    "three classes": (
+        table("33,Bonn,2", *LINES),
+        "target 'outcome' has 3 different values: 0 (20 rows), 1 (20 rows), 2 (1 row)",
+    ),
     "no target": (table(*LINES, header="age,city,Outcom"), "there is no column 'outcome' (found: age, city, Outcom)"),
-    "all missing": (table(*("," + line.partition(",")[2] for line in LINES)), "every value of column 'age' is missing"),
+    "no inputs": (table(*(",," + line[-1] for line in LINES)), "no column beside the target varies"),
+    "an amount": (table(*(f"{line[:-1]}{n}.5" for n, line in enumerate(LINES))), "target 'outcome' is an amount"),
     "duplicate header": (table(*LINES, header="age,age,outcome"), "column 'age' stands twice in the header"),
     "a short row": (table(*LINES[:6], "33", *LINES[6:]), "row 7 has 1 of 3 cells"),
     "a long row": (table(*LINES[:6], "33,Bonn,1,1", *LINES[6:]), "row 7 has 4 of 3 cells"),
-    "not UTF-8": (table(*LINES).replace(b"Bonn", b"K\xf6ln"), "utf-8"),
+    "no names": (table(*LINES, header="33,7,1"), "there is no column 'outcome' (found: 33, 7, 1)"),
+    "a picture": (bytes.fromhex("89504e470d0a1a0a0000000d49484452"), "there is no column 'outcome'"),
+    "cut off": (gzip.compress(table(*LINES))[:60], "data.csv"),
     "not there": (None, "there is no such file"),
 }
 

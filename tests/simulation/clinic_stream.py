@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.init import propose_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.project import read_settings, schema_of
 from homeostat.records import Floats, Json
 from homeostat.simulation.backtest import OWN, Backtest, run_backtest
@@ -52,8 +53,8 @@ def write_clinic(folder: Path, *, extra: str = "", n_years: int = 1, rises: Rise
     columns, labels = synthetic_table(n_years * REGISTER_ROWS, seed=0)
     folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame({**raise_features(dict(columns), rises or {}), TARGET: labels}).write_csv(folder / "patients.csv")
-    guesses, target, reason = guess_schema(folder / "patients.csv", TARGET)
-    settings = render_settings("clinic", "patients.csv", guesses, target, reason)
+    proposal = propose_project(folder / "patients.csv", TARGET)
+    settings = render_settings("clinic", "patients.csv", proposal)
     write_project(folder / "homeostat.toml", settings + SHORT + extra)
     return folder
 

@@ -1,6 +1,9 @@
 """A guess allows every value that was seen, gives its reason, and never invents a marker."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -10,7 +13,12 @@ from hypothesis import strategies as st
 from homeostat.data.columns import texts
 from homeostat.errors import DataInsufficient, TargetInvalid
 from homeostat.records import Feature, Target
-from homeostat.validation.inference import USUAL_MARKERS, Guess, infer_features, infer_numeric, infer_target
+from homeostat.training.preprocessing import MAX_CATEGORIES
+from homeostat.validation.guesses import Guess
+from homeostat.validation.inference import infer_column, infer_features
+from homeostat.validation.number_guesses import USUAL_MARKERS, infer_numbers
+from homeostat.validation.outcome_guesses import infer_target
+from homeostat.validation.text_guesses import TOLD_APART
 
 MEASURED = [float(value) for value in range(44, 144)]
 values = st.lists(
@@ -19,7 +27,7 @@ values = st.lists(
 
 
 def guess(values: Sequence[float]) -> Guess:
-    return infer_numeric("a", np.array(values, dtype=np.float64))
+    return infer_numbers("a", np.array(values, dtype=np.float64), {})
 
 
 def feature_of(values: Sequence[float]) -> Feature:
@@ -117,15 +125,15 @@ def test_only_usual_markers_are_ever_guessed(values: list[float]) -> None:
 
 # --- columns ------------------------------------------------------------------------------------------------------
 
-NUMBERS = np.arange(20.0)
+NUMBERS = np.arange(20.0) / 2
 
 
 def guess_beside_numbers(cells: list[object]) -> Guess:
-    return infer_features({"a": texts(cells), "b": NUMBERS})[0]
+    return infer_column("a", texts(cells))
 
 
 def test_a_constant_column_is_left_out_with_the_reason() -> None:
-    guesses = infer_features({"a": np.full(20, 3.0), "b": NUMBERS, "c": texts(["x"] * 20)})
+    guesses = infer_features({"a": np.full(20, 3.0), "b": NUMBERS, "c": texts(["x"] * 20)}.items())
 
     assert [guess.feature is None for guess in guesses] == [True, False, True]
     assert [guesses[place].reasons for place in (0, 2)] == [
@@ -152,22 +160,133 @@ def test_empty_numbers_are_told() -> None:
     assert "2 empty values: missing, imputed" in guess([np.nan, np.nan, 1.0, 2.0]).reasons
 
 
-@pytest.mark.parametrize("cells", [np.full(20, np.nan), texts([None] * 20), np.full(20, np.inf)])
-def test_a_column_without_any_value_is_refused_by_name(cells: np.ndarray) -> None:
-    with pytest.raises(DataInsufficient, match="every value of column 'a' is missing"):
-        infer_features({"a": cells, "b": NUMBERS})
+@pytest.mark.parametrize("cells", [np.full(20, np.nan), texts([None] * 20), np.full(20, np.inf), texts(["NA"] * 20)])
+def test_a_column_without_any_value_is_left_out_with_the_reason(cells: np.ndarray) -> None:
+    found = infer_column("a", cells)
+
+    assert (found.feature, found.reasons[0]) == (None, "left out: every value is missing")
 
 
 @pytest.mark.parametrize(("n_rows", "words"), [(1, "1 row;"), (19, "19 rows;")])
 def test_a_handful_of_rows_is_too_few_to_guess_from(n_rows: int, words: str) -> None:
     with pytest.raises(DataInsufficient, match=words):
-        infer_features({"a": np.arange(float(n_rows))})
+        infer_features([("a", np.arange(float(n_rows)))])
 
 
 @pytest.mark.parametrize("cells", [{}, {"a": np.full(20, 1.0)}])
 def test_a_table_without_an_input_is_refused(cells: dict[str, np.ndarray]) -> None:
-    with pytest.raises(DataInsufficient, match="no column beside the target varies"):
-        infer_features(cells)
+    with pytest.raises(DataInsufficient, match="no column beside the target"):
+        infer_features(cells.items())
+
+
+# --- what is no feature -------------------------------------------------------------------------------------------
+
+ROWS = 400
+DRAW = np.random.default_rng(0)
+COUNTED = np.arange(ROWS, dtype=np.float64)
+SCATTERED = DRAW.choice(10_000_000, ROWS, replace=False).astype(np.float64)
+
+
+def draw_texts(choices: Sequence[object], *, n_rows: int = ROWS) -> np.ndarray:
+    return texts([choices[place] for place in DRAW.integers(len(choices), size=n_rows).tolist()])
+
+
+def days(form: str) -> list[object]:
+    return [f"{datetime(2024, 1, 1, 14, 30, tzinfo=UTC) + timedelta(days=place):{form}}" for place in range(300)]
+
+
+# Name and cells of a column -> the beginning of the reason for which it is left out, and whether it can order the rows.
+LEFT_OUT: list[tuple[str, np.ndarray, str, bool]] = [
+    ("row", COUNTED, "whole numbers from 0 to 399, each once: they count the rows", False),
+    ("row", DRAW.permutation(COUNTED + 1e6), "whole numbers from 1000000 to 1000399, each once", False),
+    ("customer_id", SCATTERED, "whole numbers, all different, with the name of an identifier", False),
+    ("CustomerID", np.repeat(SCATTERED[:200], 2), "200 different whole numbers with the name of an identifier", False),
+    ("", SCATTERED, "whole numbers, all different, with the name of an identifier", False),
+    ("opened", draw_texts(days("%Y-%m-%d")), "dates or moments such as '2024-", True),
+    ("opened", draw_texts(days("%Y-%m-%dT%H:%M:%SZ")), "dates or moments", True),
+    ("opened", draw_texts([*days("%Y-%m-%d %H:%M"), None]), "dates or moments", True),
+    ("opened", draw_texts(days("%d.%m.%Y")), "dates or moments", False),
+    ("opened", draw_texts(days("%m/%d/%Y %I:%M %p")), "dates or moments", False),
+    ("opened", draw_texts(days("%d %b %Y")), "dates or moments", False),
+    ("opened", DRAW.choice(20240101.0 + np.arange(28), ROWS), "dates written as numbers, from 20240101", True),
+    ("created_at", 1.7e9 + SCATTERED, "moments, counted in seconds since 1970", True),
+    ("timestamp", 1.7e12 + SCATTERED, "moments, counted in seconds since 1970 times 1000", True),
+    ("key", texts([str(UUID(int=place % 80)) for place in range(ROWS)]), "80 different identifiers", False),
+    ("name", texts([f"n{place}" for place in range(ROWS)]), "every value is different, like an identifier", False),
+    ("name", draw_texts([f"n{place}" for place in range(9999)]), "39", False),  # 39. different values in 400 rows
+    ("city", draw_texts([f"n{place}" for place in range(300)], n_rows=4000), "300 different values; a model", False),
+    (
+        "mass",
+        texts([float(place % 77) if place % 3 else f"{place} kg" for place in range(ROWS)]),
+        "numbers, but among",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "cells", "reason", "orders_rows"), LEFT_OUT)
+def test_what_names_dates_or_counts_the_rows_is_left_out_with_the_reason(
+    name: str, cells: np.ndarray, reason: str, *, orders_rows: bool
+) -> None:
+    found = infer_column(name, cells)
+
+    assert (found.feature, found.is_moment) == (None, orders_rows)
+    assert found.reasons[0].startswith(f"left out: {reason}")
+
+
+# --- what is one --------------------------------------------------------------------------------------------------
+
+# Name and cells of a column -> the feature that they are.
+KEPT: list[tuple[str, np.ndarray, Feature]] = [
+    ("age", COUNTED[:60], Feature("age", "numeric", None, 0, 150)),
+    ("paid", DRAW.permutation(COUNTED * 7), Feature("paid", "numeric", None, 0, 6000)),
+    ("store_id", COUNTED % 12, Feature("store_id", "numeric", None, 0, 30)),
+    ("smokes", COUNTED % 2, Feature("smokes", "numeric", None, 0, 2, (), (0, 1))),
+    ("smokes", draw_texts([True, False, None]), Feature("smokes", "categorical")),
+    ("smokes", draw_texts(["true", "false"]), Feature("smokes", "categorical")),
+    ("smokes", draw_texts(["TRUE", "FALSE"]), Feature("smokes", "categorical", booleans=("FALSE", "TRUE"))),
+    ("smokes", draw_texts(["yes", "no"]), Feature("smokes", "categorical", booleans=("no", "yes"))),
+    ("smokes", draw_texts(["Y", "N"]), Feature("smokes", "categorical", booleans=("N", "Y"))),
+    ("smokes", draw_texts(["x", "y", "?"]), Feature("smokes", "categorical", missing=("?",))),
+    ("smokes", draw_texts(["yes", "no", "maybe"]), Feature("smokes", "categorical")),
+    ("flag", draw_texts(["X", None]), Feature("flag", "categorical")),
+    ("city", draw_texts([*["Ulm"] * 60, *(f"n{place}" for place in range(60))]), Feature("city", "categorical")),
+    ("grade", draw_texts([1.0, 2.0, "A", "B"]), Feature("grade", "categorical")),
+    ("age", draw_texts([20.5, 30.0, "?", "NA", None]), Feature("age", "numeric", None, 0, 40, ("?", "NA"))),
+    ("ward", draw_texts(["A", "B", "-", "."]), Feature("ward", "categorical", missing=("-", "."))),
+]
+
+
+@pytest.mark.parametrize(("name", "cells", "feature"), KEPT)
+def test_a_column_becomes_the_feature_that_its_cells_are(name: str, cells: np.ndarray, feature: Feature) -> None:
+    found = infer_column(name, cells).feature
+
+    assert found is not None
+    assert replace(found, missing=tuple(sorted(found.missing, key=str))) == feature
+
+
+@pytest.mark.parametrize("marker", ["?", "NA", "N/A", "n/a", "null", "NULL", "-", ".", "#N/A", "None", "unknown"])
+def test_a_text_that_means_missing_among_numbers_is_a_marker_with_its_reason(marker: str) -> None:
+    found = infer_column("a", texts([*(float(place) / 7 for place in range(60)), marker, marker]))
+
+    assert found.feature is not None
+    assert (found.feature.kind, found.feature.missing) == ("numeric", (marker,))
+    assert found.reasons[0] == f"{marker!r} stands in 2 rows: means missing"
+
+
+def test_a_few_texts_among_many_numbers_are_taken_for_missing_and_told() -> None:
+    found = infer_column("a", texts([*(float(place) / 7 for place in range(100)), "refused", "refused", "<5"]))
+
+    assert found.feature is not None
+    assert found.feature.missing == ("refused", "<5")
+    assert "'refused' stands in 2 rows: means missing" in found.reasons
+
+
+def test_many_categories_are_kept_if_the_model_can_tell_most_rows_apart() -> None:
+    cells = draw_texts([*["Ulm"] * 60, *(f"n{place}" for place in range(60))], n_rows=4000)
+
+    assert infer_column("city", cells).reasons[0].startswith("text with 61 different values: the 50 most frequent, 9")
+    assert TOLD_APART == MAX_CATEGORIES
 
 
 # --- the target ---------------------------------------------------------------------------------------------------
@@ -193,17 +312,67 @@ def test_the_usual_negative_comes_first_and_the_reason_tells_the_share_of_the_po
 
 
 @pytest.mark.parametrize(
-    ("cells", "problem"),
+    ("cells", "target"),
     [
-        (np.array([1.0, 1.0]), "target 'y' has 1 different values (1) and 0 empty ones"),
-        (np.array([0.0, 1.0, 2.0]), "target 'y' has 3 different values (0, 1, 2) and 0 empty ones"),
-        (np.array([0.0, 1.0, np.nan]), "target 'y' has 2 different values (0, 1) and 1 empty ones"),
-        (texts(["a", "b", None]), "target 'y' has 2 different values ('a', 'b') and 1 empty ones"),
-        (np.arange(100.0), "target 'y' has 100 different values (0, 1, 2, 3, 4, 5) and 0 empty ones"),
+        (texts([True, False, False, False]), Target("y", "false", "true")),
+        (texts(["bad", "good", "good", "good"]), Target("y", "good", "bad")),
+        (texts(["UP", "DOWN", "DOWN", "DOWN"]), Target("y", "DOWN", "UP")),
+        (texts(["B", "M", "M", "M"]), Target("y", "M", "B")),
+        (texts(["TRUE", "FALSE", "FALSE", "FALSE"]), Target("y", "FALSE", "TRUE")),
+        (texts([">50K.", "<=50K.", "<=50K.", "<=50K."]), Target("y", "<=50K.", ">50K.")),
     ],
 )
-def test_a_target_that_is_not_two_values_in_every_row_is_refused(cells: np.ndarray, problem: str) -> None:
+def test_what_is_no_usual_word_is_positive_if_it_is_rare(cells: np.ndarray, target: Target) -> None:
+    assert infer_target("y", cells)[0] == target
+
+
+def test_rows_without_an_outcome_are_told_and_do_not_count() -> None:
+    cells = texts([1.0, 0.0, 0.0, 0.0, None, None])
+
+    assert infer_target("y", cells) == (
+        Target("y", 0, 1),
+        "1 is the positive class (25% of the rows); 2 rows without an outcome: left out of training",
+    )
+
+
+@pytest.mark.parametrize(("n_positive", "share"), [(2, "2%"), (1, "1%"), (50, "50%")])
+def test_a_rare_class_is_told_with_its_share(n_positive: int, share: str) -> None:
+    cells = np.array([1.0] * n_positive + [0.0] * (100 - n_positive))
+
+    assert infer_target("y", cells)[1] == f"1 is the positive class ({share} of the rows)"
+
+
+# Outcomes -> what is wrong with them, and what is to be done.
+REFUSED: list[tuple[np.ndarray, str, str]] = [
+    (np.array([1.0, 1.0]), "1 different value: 1 (2 rows)", "give rows of both outcomes"),
+    (texts([None, None]), "0 different values: every cell is empty", "give rows of both outcomes"),
+    (
+        texts(["setosa", "virginica", "setosa", "versicolor"]),
+        "3 different values: 'setosa' (2 rows), 'virginica' (1 row), 'versicolor' (1 row) (multiclass)",
+        "such as 'setosa' or not",
+    ),
+    (np.array([0.0, 1.0, 2.0]), "3 different values: 0 (1 row), 1 (1 row), 2 (1 row) (multiclass)", "such as 0 or not"),
+    (np.arange(100.0), "100 different values from 0 to 99 (regression)", "above a limit that matters, such as 49.5"),
+    (np.array([1.5, 2.25, 9.0]), "3 different values from 1.5 to 9 (regression)", "such as 2.25"),
+    (
+        texts(["yes", "no", "?"]),
+        "3 different values: 'yes' (1 row), 'no' (1 row), '?'",
+        "leave the cells with '?' empty",
+    ),
+    (
+        texts([f"n{place}" for place in range(9)]),
+        "'n0' (1 row), 'n1' (1 row), 'n2' (1 row), 'n3' (1 row) and 5 more (multiclass)",
+        "such as 'n0' or not",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cells", "problem", "action"), REFUSED)
+def test_a_target_that_is_no_yes_or_no_is_refused_with_what_stands_there_and_a_way_on(
+    cells: np.ndarray, problem: str, action: str
+) -> None:
     with pytest.raises(TargetInvalid) as refused:
         infer_target("y", cells)
 
-    assert refused.value.problem == problem
+    assert problem in refused.value.problem
+    assert action in refused.value.action

@@ -21,7 +21,7 @@ from homeostat.errors import StateError
 SECTIONS = {
     "Start": {
         "demo": ("demo", "Tell the whole story on the Pima table; check every claim."),
-        "init": ("project", "Infer a schema from a table, say why, write homeostat.toml."),
+        "init": ("init", "Infer a schema from a table, say why, write homeostat.toml."),
         "check": ("project", "Validate a table: accepted, rejected, each reason."),
         "train": ("train", "Run the loop's own steps once, by hand."),
     },

@@ -10,8 +10,9 @@ import click
 from rich.console import Console
 
 from homeostat.cli import json_option, print_json
+from homeostat.cli.init import propose_project
 from homeostat.cli.output import new_console, new_table
-from homeostat.cli.project import guess_schema, render_settings, write_project
+from homeostat.cli.proposal import render_settings, write_project
 from homeostat.errors import SettingsInvalid
 from homeostat.simulation.demo import Story, run_story
 from homeostat.simulation.report import write_report
@@ -45,8 +46,8 @@ def demo_command(data: Path | None, seed: int | None, folder: Path | None, *, ke
     table = fetch_table(scratch, data, seed=seed)
     style = "bold" if table.genuine else "bold white on red"
     console.print(f"[{style}]This runs on {table.origin}.[/] Seed {seed}, project {scratch}")
-    guesses, target, reason = guess_schema(table.path, TARGET)
-    settings = render_settings("diabetes", table.path.name, guesses, target, reason)
+    proposal = propose_project(table.path, TARGET)
+    settings = render_settings("diabetes", table.path.name, proposal)
     # Without a cooldown: that there is exactly one retraining must be the world's doing. Without a quarantine: the
     # story's outcomes arrive within seconds.
     write_project(scratch / "homeostat.toml", settings + "\n[retraining]\ncooldown_s = 0\nquarantine_s = 0\n")

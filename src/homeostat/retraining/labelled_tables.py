@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from homeostat.data.columns import texts
+from homeostat.data.columns import take_rows, texts
 from homeostat.data.sides import choose_sides, place_files
 from homeostat.data.snapshots import FILE, PRODUCTION, identify_rows, join_labelled, origin_part, take_labelled
 from homeostat.data.sources import Source, as_cells, open_source, source_dialect, text_cells
@@ -27,7 +27,7 @@ from homeostat.data.times import (
 )
 from homeostat.errors import ColumnMissing, TargetInvalid, TimeInvalid
 from homeostat.project import Project, dialect_of
-from homeostat.records import Json, LabelledRows, Schema, Snapshot, Target
+from homeostat.records import CheckedTable, Json, LabelledRows, Schema, Snapshot, Target
 from homeostat.settings import TrainingSettings
 from homeostat.validation.checks import check_table, require_columns
 
@@ -81,7 +81,8 @@ def load_table(
     """Return the accepted rows of a table that a source has handed over; see `load_source`."""
     require_columns(frame.columns, [schema.target.name, *(feature.name for feature in schema.features)])
     require_time(frame.columns, time, source)
-    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, source_dialect(source)), schema)
+    judged = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, source_dialect(source)), schema)
+    checked = drop_unlabelled(judged, frame[schema.target.name].to_list())
     outcomes = read_labels(frame[schema.target.name].to_list(), schema.target)
     labels = outcomes[checked.accepted]
     if (labels < 0).any():
@@ -103,7 +104,9 @@ def load_table(
     moments = None if times is None else times.values[checked.accepted]
     seqs = frame[".seq"].to_numpy(writable=True)[checked.accepted] if given else np.zeros(len(labels), dtype=np.int64)
     rows = LabelledRows(ids, checked.columns, labels, sides, texts([origin] * len(labels)), seqs, moments)
-    counts = {"rows": len(checked.accepted), "accepted": len(labels), "rejected": len(checked.accepted) - len(labels)}
+    n_judged = int(judged.accepted.sum())
+    counts = {"rows": frame.height, "accepted": len(labels), "rejected": frame.height - n_judged}
+    counts |= {"unlabelled": n_judged - len(labels)} if n_judged > len(labels) else {}
     return Loaded(rows, {**source.describe(), **counts}, None if times is None or not len(labels) else times.kind)
 
 
@@ -116,6 +119,17 @@ def require_time(found: Sequence[str], time: str | None, source: Source) -> None
             expected="the column that says when each row happened (training.time)",
             action=f"did you mean {near[0]!r}?" if near else "add the column, or remove training.time",
         )
+
+
+def drop_unlabelled(checked: CheckedTable, outcomes: Sequence[object]) -> CheckedTable:
+    """Return an accepted table without the rows that have no outcome (yet): nothing can be learned from them."""
+    known = checked.accepted & np.array([not is_nothing(value) for value in outcomes], dtype=np.bool_)
+    return CheckedTable(take_rows(checked.columns, known[checked.accepted]), known, checked.violations)
+
+
+def is_nothing(value: object) -> bool:
+    """Return whether a cell of the target is empty: None, NaN or blanks."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124  only NaN
 
 
 def read_labels(values: Sequence[object], target: Target) -> NDArray[np.int8]:

@@ -105,8 +105,9 @@ def schema_to_json(schema: Schema) -> Json:
 def schema_from_json(data: Json) -> Schema:
     """Return the schema that `schema_to_json` wrote."""
     features = [
-        Feature(f["name"], f["kind"], f["unit"], *f["range"], tuple(f["missing"]), read_booleans(f.get("booleans")))
+        Feature(f["name"], f["kind"], f["unit"], low, high, tuple(f["missing"]), read_booleans(f.get("booleans")))
         for f in data["features"]
+        for low, high in [f["range"]]
     ]
     target = data["target"]
     return freeze_schema(features, Target(target["name"], target["negative"], target["positive"]))
