@@ -181,3 +181,10 @@ def test_a_file_named_by_hand_is_read_as_the_project_is_unless_its_columns_show_
     path.write_text(content)
 
     assert suit_dialect(path, GERMAN, ["age", "city"]) == read_as
+
+
+def test_a_file_that_is_no_text_in_the_usual_encoding_is_read_as_it_seems_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("age,city\n1,Ulm\n")
+
+    assert suit_dialect(path, Dialect(encoding="utf-16"), ["age"]) == PLAIN

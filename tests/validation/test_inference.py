@@ -109,8 +109,14 @@ def test_a_marker_beside_values_that_start_at_zero_is_found() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [[0, *MEASURED], [0] * 200 + MEASURED, [0, 0, 44, 60, 90], [7, 7, *(value + 100 for value in MEASURED)]],
-    ids=["a single row", "most rows", "few distinct values", "an unusual number"],
+    [
+        [0, *MEASURED],
+        [0] * 200 + MEASURED,
+        [0, 0, 44, 60, 90],
+        [7, 7, *(value + 100 for value in MEASURED)],
+        [0, 0, *(0.001 + value / 100_000 for value in range(100_000))],
+    ],
+    ids=["a single row", "most rows", "few distinct values", "an unusual number", "close to very many"],
 )
 def test_a_value_apart_is_no_marker_if_it_is(values: list[float]) -> None:
     assert feature_of(values).missing == ()

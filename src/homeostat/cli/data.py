@@ -8,6 +8,7 @@ import click
 import polars as pl
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.data.csv_files import write_table
 from homeostat.data.sources import as_cells, open_given, source_dialect
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.batch import score_table
@@ -29,8 +30,9 @@ from homeostat.validation.schema import class_label
 def predict_command(context: click.Context, data: Path, output: Path, folder: Path, *, as_json: bool) -> None:
     """Score every row of DATA with the release in production and write its answers beside them.
 
-    The columns predicted_probability, predicted_label and rejected_because are added. A rejected row has only the last,
-    and the command then ends with code 1.
+    The columns predicted_probability, predicted_label and rejected_because are added, and the file is written as DATA
+    is: the same separator, decimal comma and encoding. A rejected row has only the last, and the command then ends with
+    code 1.
 
     Example: homeostat predict patients.csv -o scores.csv
     """
@@ -55,11 +57,12 @@ def predict_command(context: click.Context, data: Path, output: Path, folder: Pa
     target = release.schema.target
     labels = [None if p is None else str(class_label(target, positive=p >= POSITIVE_FROM)) for p in rows]
     because = ["; ".join(reasons.get(row, [])) or None for row in range(len(rows))]
-    frame.with_columns(
+    answered = frame.with_columns(
         pl.Series("predicted_probability", rows, dtype=pl.Float64),
         pl.Series("predicted_label", labels, dtype=pl.String),
         pl.Series("rejected_because", because, dtype=pl.String),
-    ).write_csv(output)
+    )
+    write_table(answered, output, source_dialect(source))
     summary = {"rows": len(rows), "rejected": len(reasons), "release": release.digest, "output": str(output)}
     if as_json:
         print_json(summary)

@@ -84,6 +84,13 @@ def find_lines(path: Path, dialect: Dialect, *, width: int) -> list[bool]:
     return found
 
 
+def write_table(frame: pl.DataFrame, path: Path, dialect: Dialect) -> None:
+    """Write a table as a CSV file in a dialect: no thousands marks, a question mark for a letter it does not have."""
+    is_comma = dialect.decimal == ","
+    content = frame.write_csv(separator=dialect.separator, decimal_comma=is_comma)
+    path.write_bytes(content.encode(dialect.encoding, errors="replace"))
+
+
 def transcode(path: Path, dialect: Dialect) -> io.BytesIO:
     """Return the text of a file in UTF-8."""
     with open_text(path, dialect.encoding) as file:

@@ -58,19 +58,22 @@ def detect_dialect(path: Path) -> Detected:
 
 def suit_dialect(path: Path, usual: Dialect, needed: Sequence[str]) -> Dialect:
     """Return the dialect to read a file in: the usual one, unless the needed columns show only in the guessed one."""
+    if shows(path, usual, needed):
+        return usual
     try:
-        if set(needed) <= set(read_names(path, usual)):
-            return usual
         found = detect_dialect(path).dialect
-        return found if set(needed) <= set(read_names(path, found)) else usual
-    except (OSError, EOFError, UnicodeError, csv.Error, LookupError):
+    except (OSError, EOFError, UnicodeError):
         return usual  # reading it will say what is wrong
+    return found if shows(path, found, needed) else usual
 
 
-def read_names(path: Path, dialect: Dialect) -> list[str]:
-    """Return the names in the first line of a file."""
-    with open_text(path, dialect.encoding) as file:
-        return next(csv.reader(file, delimiter=dialect.separator), [])
+def shows(path: Path, dialect: Dialect, needed: Sequence[str]) -> bool:
+    """Return whether the first line of a file, read in a dialect, names the needed columns."""
+    try:
+        with open_text(path, dialect.encoding) as file:
+            return set(needed) <= set(next(csv.reader(file, delimiter=dialect.separator), []))
+    except (OSError, EOFError, UnicodeError, csv.Error):
+        return False
 
 
 def detect_encoding(path: Path) -> tuple[str, str]:

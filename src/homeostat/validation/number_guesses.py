@@ -17,6 +17,8 @@ from homeostat.validation.guesses import Guess, in_digits, in_rows, leave_out
 USUAL_MARKERS = (0.0, -1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0)
 # A marker stands apart from the measured values by this many typical gaps between neighbours.
 ISOLATION = 5.0
+# ... and by this share of their span: among very many values every gap is a large one.
+MIN_GAP_SHARE = 0.01
 MIN_DISTINCT = 10
 MIN_MARKER_ROWS = 2
 MAX_MARKER_SHARE = 0.6
@@ -131,7 +133,7 @@ def find_markers(measured: Floats, distinct: Floats) -> tuple[list[float], list[
         gap = float(np.median(np.diff(rest)))
         verb = "start" if edge > candidate else "end"
         words = f"{in_digits(candidate)} stands in {in_rows(n_rows)} and the other values {verb} at {in_digits(edge)}"
-        apart = abs(edge - candidate) >= ISOLATION * gap
+        apart = abs(edge - candidate) >= max(ISOLATION * gap, MIN_GAP_SHARE * (rest[-1] - rest[0]))
         if apart and MIN_MARKER_ROWS <= n_rows <= MAX_MARKER_SHARE * len(measured):
             markers.append(float(candidate))
             reasons.append(f"{words}: looks like a missing marker")
