@@ -148,6 +148,31 @@ def test_no_text_in_a_variable_breaks_its_reading(text: str) -> None:
     read_value(text)
 
 
+def test_a_variable_for_a_feature_is_refused_whose_name_it_could_not_spell() -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        override(LEAST, {"HOMEOSTAT_FEATURES__GLUCOSE__UNIT": "mg/dL"})
+
+    assert refused.value.problem.startswith("the variable HOMEOSTAT_FEATURES__GLUCOSE__UNIT is set")
+
+
+@pytest.mark.parametrize("separator", ['"', ";;", "a", "\n", "\r", "", "é"])
+def test_a_separator_is_one_character_that_no_word_holds(separator: str) -> None:
+    assert refusal(project={"separator": separator}).problem == f"project.separator is {separator!r}"
+
+
+def test_an_encoding_that_does_not_exist_is_refused_by_name() -> None:
+    refused = refusal(project={"encoding": "utf-9"})
+
+    assert (refused.problem, refused.expected) == (
+        "project.encoding is 'utf-9'",
+        "the name of a text encoding, such as cp1252 or utf-16",
+    )
+
+
+def test_one_mark_is_not_both_before_the_decimals_and_between_the_thousands() -> None:
+    assert "another mark between the thousands" in refusal(project={"thousands": "."}).expected
+
+
 def test_a_variable_for_an_unknown_key_is_refused_like_one_in_the_file() -> None:
     with pytest.raises(SettingsInvalid) as refused:
         parse_settings(override(LEAST, {"HOMEOSTAT_TRAINING__TRAILS": "7"}))

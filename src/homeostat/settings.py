@@ -345,11 +345,23 @@ def override(document: Mapping[str, Any], environment: Mapping[str, str]) -> dic
     """Return `document` with each `HOMEOSTAT_SECTION__KEY` variable put in place of the key it names.
 
     A value is read as TOML if it is TOML (`0.2`, `true`, `[1, 2]`) and as text if not.
+
+    Raises
+    ------
+    SettingsInvalid
+        A variable names a feature: the names of columns keep their letters and marks, those of variables do not; and
+        what a row may be is part of every digest.
     """
     merged: dict[str, Any] = {section: dict(table) for section, table in document.items() if isinstance(table, Mapping)}
     merged |= {key: value for key, value in document.items() if not isinstance(value, Mapping)}
     for variable, text in environment.items():
         section, _, key = variable.removeprefix(VARIABLE_PREFIX).lower().partition("__")
+        if variable.startswith(VARIABLE_PREFIX) and section == "features":
+            raise SettingsInvalid(
+                problem=f"the variable {variable} is set, and no variable overrides a feature",
+                expected=f"features as {FILE_NAME} declares them",
+                action=f"unset {variable}, and edit [features] in {FILE_NAME}",
+            )
         table = merged.setdefault(section, {}) if variable.startswith(VARIABLE_PREFIX) and key else None
         if isinstance(table, dict):
             table[key] = read_value(text)

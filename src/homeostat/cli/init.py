@@ -5,7 +5,7 @@ Not here: the guesses themselves (`data.detection`, `validation.inference`) or t
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,8 @@ def init_command(data: Path, target: str, name: str | None, folder: Path, *, for
     write_project(path, render_settings(name or project_name(folder), locate(data, folder), proposal))
     if as_json:
         columns = [as_guess(guess) for guess in proposal.guesses]
-        print_json({"settings": str(path), "target": proposal.reason, "columns": columns})
+        written = asdict(proposal.detected.dialect)
+        print_json({"settings": str(path), "written": written, "target": proposal.reason, "columns": columns})
     else:
         print_proposal(proposal, path)
 
