@@ -117,6 +117,12 @@ def test_label_records_each_outcome_once_and_says_who_says_so(
     assert stored_labels(project) == {answered[0]: ("1", "laboratory"), answered[1]: ("0", "laboratory")}
 
 
+def test_label_reads_what_a_spreadsheet_wrote(answered: list[str], label_file: Callable[..., Done]) -> None:
+    done = label_file(f"{answered[0]};1", header="id;label")
+
+    assert (done.returncode, json.loads(done.stdout)["counts"]) == (0, {"recorded": 1})
+
+
 def test_label_tells_unknown_conflicting_and_invalid_outcomes_apart_and_records_the_others(
     project: Path, answered: list[str], label_file: Callable[..., Done]
 ) -> None:

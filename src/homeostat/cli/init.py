@@ -57,7 +57,8 @@ def init_command(data: Path, target: str, name: str | None, folder: Path, *, for
         raise SettingsInvalid(
             problem=f"{path} exists already", expected="a folder without one", action="pass --force to replace it"
         )
-    proposal = propose_project(data.resolve(), target)
+    with new_console(stderr=True).status(f"Reading {escape(data.name)} ..."):
+        proposal = propose_project(data.resolve(), target)
     write_project(path, render_settings(name or project_name(folder), locate(data, folder), proposal))
     if as_json:
         columns = [as_guess(guess) for guess in proposal.guesses]

@@ -56,10 +56,10 @@ def infer_texts(name: str, counts: Mapping[str, int], n_rows: int) -> Guess:
     n_present = known.total()
     n_empty = n_rows - n_present - sum(counts[marker] for marker in markers)
     missing = [f"{marker!r} stands in {in_rows(counts[marker])}: means missing" for marker in markers]
-    if n_empty:
-        missing.append(f"{n_empty} empty values: missing, a category of their own")
     if not known:
         return leave_out(name, "every value is missing", *missing)
+    if n_empty:
+        missing.append(f"{n_empty} empty values: missing, a category of their own")
     if len(known) == 1 and n_present == n_rows:
         return leave_out(name, f"every value is {next(iter(known))!r}")
     form = find_moments(list(islice(known, SAMPLE)))
