@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeostat.data.sources import as_cells, guess_kinds, number_cells, text_cells
+from homeostat.data.sources import as_cells, number_cells, text_cells
 from homeostat.errors import SourceUnreadable
 
 
@@ -40,11 +40,12 @@ def test_a_category_of_any_plain_type_is_its_text(column: pl.Series, cells: list
     assert text_cells(column).tolist() == cells
 
 
-def test_a_column_is_numeric_only_if_every_cell_is_a_number_or_empty() -> None:
-    table = pl.DataFrame({"a": ["1", " "], "b": ["1", "x"], "c": [None, ""], "d": [True, False], "e": [1, 2]})
-
-    kinds = {"a": "numeric", "b": "categorical", "c": "numeric", "d": "categorical", "e": "numeric"}
-    assert guess_kinds(table) == kinds
+@pytest.mark.parametrize(
+    ("cells", "is_numeric"),
+    [(["1", " "], True), (["1", "x"], False), ([None, ""], True), ([True, False], False), ([1, 2], True)],
+)
+def test_a_column_is_numeric_only_if_every_cell_is_a_number_or_empty(cells: list[object], *, is_numeric: bool) -> None:
+    assert (number_cells(pl.Series(cells)).dtype == np.float64) == is_numeric
 
 
 def test_wanted_columns_that_the_table_lacks_are_left_out() -> None:
@@ -56,8 +57,4 @@ def test_wanted_columns_that_the_table_lacks_are_left_out() -> None:
 @pytest.mark.parametrize("cell", [[1, 2], {"a": 1}, b"\xff"])
 def test_a_column_of_lists_records_or_bytes_is_refused_by_name(cell: object) -> None:
     with pytest.raises(SourceUnreadable, match="'scan'"):
-        guess_and_read(pl.DataFrame({"scan": [cell]}))
-
-
-def guess_and_read(table: pl.DataFrame) -> None:
-    as_cells(table, guess_kinds(table))
+        as_cells(pl.DataFrame({"scan": [cell]}), {"scan": "categorical"})

@@ -191,11 +191,3 @@ def blank_is_missing(column: pl.Series) -> pl.Series:
     """Return a text column without surrounding blanks; what is then empty is missing."""
     stripped = column.str.strip_chars()
     return stripped.set(stripped == "", None)
-
-
-def guess_kinds(frame: pl.DataFrame) -> dict[str, Kind]:
-    """Return `numeric` for each column whose every cell is a number or empty, `categorical` for the others."""
-    return {
-        column.name: "categorical" if number_cells(column).dtype == object else "numeric"
-        for column in frame.iter_columns()
-    }
