@@ -78,14 +78,25 @@ def test_impossible_rows_are_left_out_and_counted(schema: Schema, tmp_path: Path
     }
 
 
-@pytest.mark.parametrize("outcome", ["maybe", "", "1", "Yes"])
+@pytest.mark.parametrize("outcome", ["maybe", "?", "1", "Yes"])
 def test_an_outcome_that_is_neither_value_is_named_with_its_row(schema: Schema, tmp_path: Path, outcome: str) -> None:
     with pytest.raises(TargetInvalid) as refused:
         load(tmp_path / "t.csv", schema, "50,20,A,yes", "250,20,A,yes", f"50,20,A,{outcome}")
 
-    assert refused.value.problem == f"t.csv: row 3 has outcome = {outcome or None!r}"
+    assert refused.value.problem == f"t.csv: row 3 has outcome = {outcome!r}"
     assert refused.value.expected == "'no' or 'yes' (project.target_values)"
     assert "nothing was stored" in refused.value.action
+
+
+def test_rows_without_an_outcome_are_left_out_and_counted_apart(schema: Schema, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    load(path, schema, "50,20,A,", "50,20,A,yes", "250,20,A,", "51,20,A,  ", "52,20,A,no")
+
+    found = read(path, schema)
+
+    assert found.rows.labels.tolist() == [1, 0]
+    counts = {name: found.lineage[name] for name in ("rows", "accepted", "rejected", "unlabelled")}
+    assert counts == {"rows": 5, "accepted": 2, "rejected": 1, "unlabelled": 2}
 
 
 def test_the_outcome_of_a_rejected_row_does_not_matter(schema: Schema, tmp_path: Path) -> None:
