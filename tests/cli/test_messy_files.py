@@ -60,14 +60,14 @@ def bank_rows() -> list[list[str]]:
 
 
 def survey_rows() -> list[list[str]]:
-    """An export of a survey: row numbers, moments, TRUE and FALSE, 0 and 1, NA, codes 1 and 2 for the outcome."""
-    rows = [["", "answered at", "smokes", "owns car", "dose", "region", "group"]]
+    """An export of a survey: row numbers, moments, TRUE and 0 for booleans, NA, postal codes, an outcome of 1 and 2."""
+    rows = [["", "answered at", "smokes", "owns car", "dose", "region", "zip", "group"]]
     for place in range(N_ROWS):
         group = pick("1", "2")
         dose = "NA" if place % 30 == 5 else f"{DRAW.normal(float(group), 0.8):.3f}"
         answered = f"2024-02-{place % 28 + 1:02}T08:00:00Z"
         flags = [pick("TRUE", "FALSE", "N/A"), pick("0", "1")]
-        rows.append([f"{place + 1}", answered, *flags, dose, pick("nord", "süd"), group])
+        rows.append([f"{place + 1}", answered, *flags, dose, pick("nord", "süd"), pick("01067", "89073"), group])
     return rows
 
 
@@ -99,15 +99,15 @@ FILES = [
         target="group",
         dialect=Dialect("\t", encoding="utf-16"),
         rows=survey_rows(),
-        features=["smokes", "owns car", "dose", "region"],
+        features=["smokes", "owns car", "dose", "region", "zip"],
         n_unlabelled=0,
-        asked={"smokes": True, "owns car": False, "dose": "NA", "region": "süd"},
+        asked={"smokes": True, "owns car": False, "dose": "NA", "region": "süd", "zip": "01067"},
     ),
 ]
 # The same rows as the files have them.
 WRITTEN = {
     "bank.csv": {"Alter": "k.A.", "Saldo": "-1.234,50", "Beruf": "?", "Kredit": "ja", "Notiz": "", "später": "nein"},
-    "survey.tsv.gz": {"smokes": "TRUE", "owns car": "0", "dose": "NA", "region": "süd"},
+    "survey.tsv.gz": {"smokes": "TRUE", "owns car": "0", "dose": "NA", "region": "süd", "zip": "01067"},
 }
 
 

@@ -245,6 +245,7 @@ def test_what_names_dates_or_counts_the_rows_is_left_out_with_the_reason(
 # Name and cells of a column -> the feature that they are.
 KEPT: list[tuple[str, np.ndarray, Feature]] = [
     ("age", COUNTED[:60], Feature("age", "numeric", None, 0, 150)),
+    ("zip", draw_texts(["01067", "89073", "10115"]), Feature("zip", "categorical")),
     ("paid", DRAW.permutation(COUNTED * 7), Feature("paid", "numeric", None, 0, 6000)),
     ("store_id", COUNTED % 12, Feature("store_id", "numeric", None, 0, 30)),
     ("smokes", COUNTED % 2, Feature("smokes", "numeric", None, 0, 2, (), (0, 1))),
@@ -286,6 +287,19 @@ def test_a_few_texts_among_many_numbers_are_taken_for_missing_and_told() -> None
     assert found.feature is not None
     assert found.feature.missing == ("refused", "<5")
     assert "'refused' stands in 2 rows: means missing" in found.reasons
+
+
+def test_numbers_that_all_differ_but_do_not_count_are_kept_with_a_word_on_it() -> None:
+    found = infer_column("Kundennummer", SCATTERED)
+
+    assert found.feature is not None
+    assert found.reasons[-1] == "every value is a different whole number: remove the column if it only names the rows"
+
+
+def test_codes_with_leading_zeros_are_told() -> None:
+    assert (
+        "leading zeros: numbers that are codes and no amounts" in infer_column("zip", draw_texts(["01", "2"])).reasons
+    )
 
 
 def test_many_categories_are_kept_if_the_model_can_tell_most_rows_apart() -> None:

@@ -125,8 +125,13 @@ def is_plain(column: pl.Series) -> bool:
 def each_column(frame: pl.DataFrame, dialect: Dialect) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield each column with its cells, one at a time: the Python objects of a million rows are let go at once."""
     for column in frame.iter_columns():
-        is_text = column.dtype == pl.String or column.dtype.is_numeric()
-        yield column.name, number_cells(column, dialect) if is_text else text_cells(column)
+        may_be_numbers = column.dtype.is_numeric() or (column.dtype == pl.String and not holds_codes(column))
+        yield column.name, number_cells(column, dialect) if may_be_numbers else text_cells(column)
+
+
+def holds_codes(column: pl.Series) -> bool:
+    """Return whether numbers with leading zeros stand in a column, such as postal codes: no amount is written so."""
+    return bool(column.str.contains(r"^\s*0\d+\s*$").any())
 
 
 def outcome_cells(column: pl.Series) -> NDArray[Any]:

@@ -68,6 +68,8 @@ def infer_numbers(name: str, values: Floats, words: Mapping[str, int]) -> Guess:
         reasons.append(f"{n_missing} empty values: missing, imputed")
     ends = f"{in_digits(kept[0])} to {in_digits(kept[-1])}"
     reasons.append(f"range: values run from {ends}; twice that span is still called possible")
+    if len(distinct) == len(measured) >= MIN_COUNTED and np.array_equal(distinct, np.floor(distinct)):
+        reasons.append("every value is a different whole number: remove the column if it only names the rows")
     booleans = None
     if tuple(distinct.tolist()) == FLAG:
         booleans = (0, 1)

@@ -32,6 +32,7 @@ TOLD_APART = 50
 MIN_COVERED = 0.5
 MAX_DIFFERENT = 0.5
 SAMPLE = 300
+CODE = re.compile(r"0\d+")
 UUID = re.compile(r"\{?[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?|[0-9a-fA-F]{32,}")
 # 24.12.2024, 12/24/24, 2024/12/24 and "Dec 24, 2024", alone or before a time; ISO 8601 is asked of the library.
 DAYS = ("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%m/%d/%y", "%d/%m/%y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y")
@@ -67,12 +68,13 @@ def infer_texts(name: str, counts: Mapping[str, int], n_rows: int) -> Guess:
         reason = f"left out: dates or moments such as {next(iter(known))!r}"
         more = () if form == ISO else ("written as 2024-12-31 they could order the rows in time (training.time)",)
         return Guess(name, None, (reason, *more), is_moment=form == ISO)
+    codes = ("leading zeros: numbers that are codes and no amounts",) if any(map(CODE.fullmatch, known)) else ()
     reason = tell_useless(known, n_present)
     if reason:
-        return leave_out(name, reason)
+        return leave_out(name, reason, *codes)
     booleans = find_booleans(list(known))
     declared = None if booleans == WORDS else booleans
-    reasons = [describe_categories(known, n_present)]
+    reasons = [describe_categories(known, n_present), *codes]
     if declared is not None:
         reasons.append(f"booleans: false is taken as {declared[0]!r} and true as {declared[1]!r}")
     feature = Feature(name, "categorical", missing=tuple(markers), booleans=declared)
