@@ -5,20 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import polars as pl
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.data.csv_files import write_table
-from homeostat.data.sources import as_cells, open_given, source_dialect
+from homeostat.data.sources import open_given, source_dialect
 from homeostat.deployment.artifacts import find_release, open_release
-from homeostat.deployment.batch import score_table
+from homeostat.deployment.batch import score_source
 from homeostat.deployment.registry import require_production
-from homeostat.monitoring.labels import LabelItem, record_labels
 from homeostat.project import dialect_of, open_project
-from homeostat.retraining.labelled_tables import read_labels
-from homeostat.training.scoring import POSITIVE_FROM
-from homeostat.validation.checks import require_columns
-from homeostat.validation.schema import class_label
+from homeostat.retraining.given_tables import label_source
 
 
 @click.command("predict")
@@ -45,30 +40,14 @@ def predict_command(context: click.Context, data: Path, output: Path, folder: Pa
         release = open_release(find_release(promotion.release, project.blobs))
     names = [feature.name for feature in release.schema.features]
     source = open_given(data, dialect, names)
-    frame = source.read()
-    require_columns(frame.columns, names)
-    kinds = {feature.name: feature.kind for feature in release.schema.features}
-    scores = score_table(release, as_cells(frame, kinds, source_dialect(source)))
-    reasons: dict[int, list[str]] = {}
-    for violation in scores.violations:
-        words = f"{violation.column} = {violation.value!r}: {violation.rule} ({violation.expected})"
-        reasons.setdefault(violation.row or 0, []).append(words)
-    rows = [None if p != p else p for p in scores.probability.tolist()]  # noqa: PLR0124  only NaN differs from itself
-    target = release.schema.target
-    labels = [None if p is None else str(class_label(target, positive=p >= POSITIVE_FROM)) for p in rows]
-    because = ["; ".join(reasons.get(row, [])) or None for row in range(len(rows))]
-    answered = frame.with_columns(
-        pl.Series("predicted_probability", rows, dtype=pl.Float64),
-        pl.Series("predicted_label", labels, dtype=pl.String),
-        pl.Series("rejected_because", because, dtype=pl.String),
-    )
-    write_table(answered, output, source_dialect(source))
-    summary = {"rows": len(rows), "rejected": len(reasons), "release": release.digest, "output": str(output)}
+    scored, n_rejected = score_source(release, source)
+    write_table(scored, output, source_dialect(source))
+    summary = {"rows": scored.height, "rejected": n_rejected, "release": release.digest, "output": str(output)}
     if as_json:
         print_json(summary)
     else:
-        click.echo(f"{len(rows)} rows, {len(reasons)} rejected; scores of release {release.digest[:12]} in {output}")
-    context.exit(1 if reasons else 0)
+        click.echo(f"{scored.height} rows, {n_rejected} rejected; scores of release {release.digest[:12]} in {output}")
+    context.exit(1 if n_rejected else 0)
 
 
 @click.command("label")
@@ -85,16 +64,13 @@ def label_command(context: click.Context, data: Path, source: str, folder: Path,
     Example: homeostat label outcomes.csv --source laboratory
     """
     with open_project(folder) as project:
-        frame = open_given(data, dialect_of(project.settings), ["id", "label"]).read()
-        require_columns(frame.columns, ["id", "label"])
-        target = project.schema.target
-        meaning = read_labels(frame["label"].to_list(), target)
-        values = [
-            raw if known < 0 else class_label(target, positive=bool(known))
-            for raw, known in zip(frame["label"].to_list(), meaning.tolist(), strict=True)
-        ]
-        items = [LabelItem(str(row_id), value) for row_id, value in zip(frame["id"].to_list(), values, strict=True)]
-        outcomes = record_labels(project.database, items, target=target, source=source, now=datetime.now(UTC))
+        outcomes = label_source(
+            project.database,
+            open_given(data, dialect_of(project.settings), ["id", "label"]),
+            target=project.schema.target,
+            sender=source,
+            now=datetime.now(UTC),
+        )
     counts = Counter(outcome.status for outcome in outcomes)
     bad = [o for o in outcomes if o.status in {"conflicting", "unknown", "invalid"}]
     if as_json:

@@ -1,6 +1,5 @@
 """`homeostat check` and `status`: a project's data and its state. Not here: making a project (`cli.init`)."""
 
-import math
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,17 +9,16 @@ from rich.markup import escape
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.output import new_console, new_table
-from homeostat.data.sources import Source, as_cells, open_given, open_source, source_dialect
+from homeostat.data.sources import open_given, open_source
 from homeostat.deployment.registry import current_promotion, resolve_release
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import count_labels
 from homeostat.project import dialect_of, open_project, read_settings, schema_of
-from homeostat.records import Json, Schema, Violation
+from homeostat.records import Json
 from homeostat.retraining.asking import describe_waiting
 from homeostat.retraining.cycles import find_open_cycle, newest_cycles
 from homeostat.retraining.deciding import consider
-from homeostat.retraining.labelled_tables import is_nothing, read_labels
-from homeostat.validation.checks import check_table, require_columns
+from homeostat.retraining.given_tables import check_source
 
 SHOWN = 20
 
@@ -51,40 +49,6 @@ def check_command(context: click.Context, data: Path | None, folder: Path, *, as
         for result in results:
             print_check(result)
     context.exit(1 if any(result["rejected"] for result in results) else 0)
-
-
-def check_source(source: Source, schema: Schema) -> Json:
-    """Return the result of checking one file or query; the target is checked where the table has it."""
-    frame = source.read()
-    require_columns(frame.columns, [feature.name for feature in schema.features])
-    checked = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, source_dialect(source)), schema)
-    violations, n_unlabelled = list(checked.violations), 0
-    target = schema.target
-    if target.name in frame.columns:
-        values = frame[target.name].to_list()
-        expected = f"{target.negative!r} or {target.positive!r}"
-        outcomes = zip(values, read_labels(values, target).tolist(), strict=True)
-        wrong = [row for row, (value, label) in enumerate(outcomes) if label < 0 and not is_nothing(value)]
-        n_unlabelled = sum(map(is_nothing, values))
-        violations += [Violation(target.name, values[row], "target", expected, row) for row in wrong]
-    rejected = {violation.row for violation in violations}
-    return {
-        "source": source.name,
-        "rows": frame.height,
-        "accepted": frame.height - len(rejected),
-        "rejected": len(rejected),
-        "unlabelled": n_unlabelled,
-        "violations": [
-            {
-                "row": (v.row or 0) + 1,
-                "column": v.column,
-                "value": str(v.value) if v.value in (math.inf, -math.inf) else v.value,  # JSON knows no infinity
-                "rule": v.rule,
-                "expected": v.expected,
-            }
-            for v in sorted(violations, key=lambda v: v.row or 0)
-        ],
-    }
 
 
 def print_check(result: Json) -> None:
