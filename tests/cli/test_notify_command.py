@@ -48,6 +48,14 @@ def test_a_trial_is_sent_as_any_notification_is(told: Path, receiver: Received) 
     assert is_signed(receiver.headers[0], receiver.bodies[0])
 
 
+def test_the_status_says_how_far_the_receiver_has_come(told: Path) -> None:
+    shown, state = homeostat("status", "--project", told), homeostat("status", "--json", "--project", told)
+
+    notifications = json.loads(state.stdout)["notifications"]
+    assert notifications["sentence"].startswith("It is new: it is told what happens once")
+    assert notifications["sentence"] in shown.stdout
+
+
 def test_a_receiver_that_does_not_take_it_ends_the_command_with_code_1(told: Path, receiver: Received) -> None:
     receiver.script = [Answer(401)]
 

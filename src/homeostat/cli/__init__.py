@@ -36,6 +36,7 @@ SECTIONS = {
     },
     "Look": {
         "status": ("project", "Show the state now."),
+        "doctor": ("doctor", "Say what is installed, reachable, stale or wrong, and what to do."),
         "drift": ("drift", "Show the newest drift check; write it as a page."),
         "performance": ("performance", "Show how well it predicts: expected, and measured by outcomes."),
         "runs": ("runs", "Compare the tracked runs; open MLflow's pages."),

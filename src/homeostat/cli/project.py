@@ -8,12 +8,14 @@ import click
 from rich.markup import escape
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.notify import describe_place, find_place
 from homeostat.cli.output import new_console, new_table
 from homeostat.data.sources import open_given, open_source
 from homeostat.deployment.registry import current_promotion, resolve_release
 from homeostat.monitoring.drift_checks import latest_drift_check
 from homeostat.monitoring.production import count_labels
-from homeostat.project import dialect_of, open_project, read_settings, schema_of
+from homeostat.notifications.delivery import find_receiver
+from homeostat.project import Project, dialect_of, open_project, read_settings, schema_of
 from homeostat.records import Json
 from homeostat.retraining.asking import describe_waiting
 from homeostat.retraining.cycles import find_open_cycle, newest_cycles
@@ -100,6 +102,7 @@ def status_command(folder: Path, *, as_json: bool) -> None:
             "last_cycle": {"trigger": last[0].trigger, "outcome": last[0].outcome} if last else None,
             "waiting": describe_waiting(connection),
             "decision": decision.sentence if decision else None,
+            "notifications": tell_notifications(project),
         }
     if as_json:
         print_json(state)
@@ -122,8 +125,19 @@ def status_command(folder: Path, *, as_json: bool) -> None:
         )
     for waits in describe_what_waits(state["waiting"]):
         table.add_row("waits", escape(waits))
+    if state["notifications"]:
+        table.add_row("notifications", escape(state["notifications"]["sentence"]))
     table.add_row("decision", escape(state["decision"] or "run `homeostat train` first"))
     new_console().print(table)
+
+
+def tell_notifications(project: Project) -> Json | None:
+    """Return how far the receiver of notifications has come, also in a sentence; None if nobody is told."""
+    receiver = find_receiver(project.settings)
+    if receiver is None:
+        return None
+    place = find_place(project, receiver)
+    return {"place": place, "sentence": describe_place(place)}
 
 
 def describe_what_waits(waiting: Json) -> list[str]:
