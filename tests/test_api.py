@@ -171,6 +171,21 @@ def test_a_row_that_the_service_would_refuse_gets_no_id(clinic: Project) -> None
     assert answers["rejected_because"][0].startswith("age = 300")
 
 
+def test_a_release_without_a_model_to_explain_says_so(clinic: Project) -> None:
+    with pytest.raises(HomeostatError) as refused:
+        clinic.explain(patients(2), release="nothing")
+
+    assert refused.value.code == "release-missing"
+
+
+def test_why_a_row_is_answered_so_is_a_table_of_its_features(clinic: Project) -> None:
+    told = clinic.explain({"age": [60, 300], "dose": [30, 1], "city": ["A", "B"]})
+
+    assert told["row"].to_list() == [1, 1, 1]
+    assert set(told["feature"]) == {"age", "dose", "city"}
+    assert told["contribution"].abs().is_sorted(descending=True)
+
+
 def test_releases_and_history_are_tables(clinic: Project) -> None:
     assert clinic.releases().select("number", "production").rows() == [(1, True), (2, False)]
     assert clinic.releases().filter(pl.col("auc").is_between("auc_low", "auc_high")).height == 2

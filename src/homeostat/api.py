@@ -23,13 +23,15 @@ from homeostat.data.columns import unstack_rows
 from homeostat.data.sources import as_cells, source_dialect
 from homeostat.deployment.artifacts import find_release, open_release
 from homeostat.deployment.batch import score_source
+from homeostat.deployment.explaining import explain_rows, open_explained
 from homeostat.deployment.history import read_moves
-from homeostat.deployment.registry import current_promotion, list_releases, require_production
+from homeostat.deployment.registry import current_promotion, list_releases, require_production, resolve_release
 from homeostat.deployment.serving import load_release
 from homeostat.errors import SettingsInvalid
 from homeostat.frames import (
     Table,
     frame_answers,
+    frame_explanations,
     frame_features,
     frame_labels,
     frame_moves,
@@ -46,7 +48,7 @@ from homeostat.monitoring.predictions import write_entries
 from homeostat.monitoring.verdicts import headline, list_verdicts
 from homeostat.project import dialect_of, read_settings, schema_of
 from homeostat.project import open_project as opened
-from homeostat.records import Json
+from homeostat.records import Dialect, Json, Row, Schema
 from homeostat.retraining.asking import place
 from homeostat.retraining.given_tables import check_source, label_source
 from homeostat.retraining.requests import Asked, find_request
@@ -110,6 +112,15 @@ def open_project(folder: str | Path = ".") -> "Project":
     """
     schema_of(read_settings(Path(folder)))
     return Project(Path(folder).resolve())
+
+
+def read_rows(table: Table, schema: Schema, dialect: Dialect) -> list[Row]:
+    """Return the rows of a table as they would be sent to the service; ColumnMissing if a feature has no column."""
+    kinds = {feature.name: feature.kind for feature in schema.features}
+    source = open_table(table, dialect, list(kinds))
+    frame = source.read()
+    require_columns(frame.columns, list(kinds))
+    return unstack_rows(as_cells(frame, kinds, source_dialect(source)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +209,33 @@ class Project:
             with project.database.read() as connection:
                 promotion = require_production(connection)
             live = load_release(project.blobs, promotion)
-            kinds = {feature.name: feature.kind for feature in live.schema.features}
-            source = open_table(table, dialect_of(project.settings), list(kinds))
-            frame = source.read()
-            require_columns(frame.columns, list(kinds))
-            rows = unstack_rows(as_cells(frame, kinds, source_dialect(source)))
+            rows = read_rows(table, live.schema, dialect_of(project.settings))
             judged = judge_rows(rows, live, received_at=to_microseconds(now))
             with project.database.write("answer") as connection:
                 write_entries(connection, [Entries(judged.predicted, judged.rejected)])
         return frame_answers(judged.results)
+
+    def explain(self, table: Table, *, release: int | str | None = None) -> pl.DataFrame:
+        """Return why rows are answered as they are, by the release in production or another (number or digest).
+
+        One line for each row and feature, those that add most first: row (counted from 1), probability, feature, value
+        (as text), missing, and contribution, in log-odds; with the base, the contributions of a row add up to its
+        answer. Rejected rows have no line.
+
+        Raises
+        ------
+        ReleaseMissing
+            There is no such release, or none in production.
+        ReleaseUnexplained
+            It holds no native model that can be explained.
+        """
+        with opened(self.folder) as project:
+            with project.database.read() as connection:
+                name = require_production(connection).release if release is None else str(release)
+                digest = resolve_release(connection, name).digest
+            explained = open_explained(find_release(digest, project.blobs))
+            rows = read_rows(table, explained.release.schema, dialect_of(project.settings))
+        return frame_explanations(explain_rows(rows, explained))
 
     def label(self, table: Table, *, source: str = "python") -> pl.DataFrame:
         """Record outcomes: a table with the columns `id` (of an answered row) and `label`.

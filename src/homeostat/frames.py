@@ -30,6 +30,14 @@ VIOLATIONS = {
     "expected": pl.String(),
 }
 ANSWERS = {"id": pl.String(), "probability": pl.Float64(), "label": pl.String(), "rejected_because": pl.String()}
+EXPLANATIONS = {
+    "row": pl.Int64(),
+    "probability": pl.Float64(),
+    "feature": pl.String(),
+    "value": pl.String(),
+    "missing": pl.Boolean(),
+    "contribution": pl.Float64(),
+}
 LABELS = {"id": pl.String(), "label": pl.String(), "status": pl.String(), "standing": pl.String()}
 FEATURES = {
     "feature": pl.String(),
@@ -159,6 +167,16 @@ def frame_answers(results: Sequence[Answer | Refused]) -> pl.DataFrame:
 def describe(violation: Json) -> str:
     """Return a violation that the service tells in words."""
     return f"{violation['column']} = {violation['value']!r}: {violation['rule']} ({violation['expected']})"
+
+
+def frame_explanations(told: Sequence[Json]) -> pl.DataFrame:
+    """Return why rows are answered as they are as a table, a line for each accepted row and feature."""
+    lines = [
+        {"row": place, "probability": one["probability"], **part, "value": as_text(part["value"])}
+        for place, one in enumerate(told, start=1)
+        for part in one.get("contributions", ())
+    ]
+    return pl.DataFrame(lines, schema=EXPLANATIONS)
 
 
 def frame_labels(outcomes: Sequence[LabelOutcome]) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import pytest
 
 from homeostat.deployment.registry import list_releases
 from homeostat.project import open_project
+from homeostat.store.keys import SCOPES
 from tests.cli.commands import homeostat
 
 
@@ -40,7 +41,7 @@ def test_bash_completes_commands(programs: Path) -> None:
 
 def test_bash_completes_options_and_scopes(programs: Path) -> None:
     assert complete(programs, "keys", "create", "--n") == ["--name"]
-    assert complete(programs, "keys", "create", "--scope", "") == ["predict", "label", "read", "admin"]
+    assert complete(programs, "keys", "create", "--scope", "") == list(SCOPES)
 
 
 def test_bash_completes_releases_by_number_and_by_digest(programs: Path, two_releases: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from homeostat.cli import group
 from homeostat.cli.endings import run
+from homeostat.store.keys import SCOPES
 from tests.cli.commands import homeostat, parts
 
 COMMAND = [sys.executable, "-m", "homeostat"]
@@ -31,7 +31,7 @@ PLAIN = {name: value for name, value in os.environ.items() if name not in {"NO_C
         ),
         (
             ("keys", "create", "--name", "x", "--scope", "redd"),
-            "Invalid value for '--scope': 'redd' is not one of 'predict', 'label', 'read', 'admin'",
+            f"Invalid value for '--scope': 'redd' is not one of {', '.join(map(repr, SCOPES))}",
             "did you mean 'read'? `homeostat keys create --help` explains it",
         ),
         (("zzzz",), "No such command 'zzzz'", "see `homeostat --help`"),
@@ -75,7 +75,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_of_a_person_is_told_in_three_parts_and_never_as_a_traceback(name: str, tmp_path: Path) -> None:
     arguments, problem = MISTAKES[name]
-    if name == "a folder as data":
+    if name.startswith("a folder"):
         (tmp_path / "homeostat.toml").write_text('[project]\nname = "x"\ndata = ["x"]\ntarget = "y"\n[features.a]\n')
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
 
@@ -110,17 +110,6 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(two_releases: Path, ar
         _, complaints = child.communicate(timeout=60)
 
     assert (child.returncode, complaints) == (141, b"")
-
-
-def test_ctrl_c_ends_with_its_own_code_and_without_a_traceback(clinic: Path) -> None:
-    command = [*COMMAND, "train", "--project", str(clinic)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        child.stdout.readline()  # the first step is done: the next is under way
-        child.send_signal(signal.SIGINT)
-        _, complaints = child.communicate(timeout=60)
-
-    assert (child.returncode, complaints) == (130, "Interrupted.\n")
 
 
 def on_terminal(*arguments: str | Path, environment: dict[str, str]) -> bytes:

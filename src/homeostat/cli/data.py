@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.progress import Stage, showing
 from homeostat.data.csv_files import write_table
 from homeostat.data.sources import open_given, source_dialect
 from homeostat.deployment.artifacts import find_release, open_release
@@ -40,8 +41,9 @@ def predict_command(context: click.Context, data: Path, output: Path, folder: Pa
         release = open_release(find_release(promotion.release, project.blobs))
     names = [feature.name for feature in release.schema.features]
     source = open_given(data, dialect, names)
-    scored, n_rejected = score_source(release, source)
-    write_table(scored, output, source_dialect(source))
+    with showing(lambda: Stage(f"Scoring {data.name}"), as_json=as_json):
+        scored, n_rejected = score_source(release, source)
+        write_table(scored, output, source_dialect(source))
     summary = {"rows": scored.height, "rejected": n_rejected, "release": release.digest, "output": str(output)}
     if as_json:
         print_json(summary)

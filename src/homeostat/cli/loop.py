@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from homeostat.cli import json_option, print_json, project_option
+from homeostat.cli.progress import look_at_attempt, showing
 from homeostat.errors import HomeostatError
 from homeostat.loop import advance, give_back, tick
 from homeostat.notifications.delivery import notifying
@@ -37,7 +38,11 @@ def tick_command(folder: Path, *, as_json: bool) -> None:
     Example: homeostat tick --project clinic
     """
     sentences: list[Json] = []
-    with open_project(folder) as project, telling(project):
+    with (
+        open_project(folder) as project,
+        telling(project),
+        showing(look_at_attempt(project, "The loop"), as_json=as_json),
+    ):
         for done in tick(project):
             sentences.append({"sentence": done.sentence, "outcome": done.outcome})
             if not as_json:

@@ -9,6 +9,7 @@ import click
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.completion import complete_release
 from homeostat.cli.output import new_console, new_table
+from homeostat.cli.progress import Stage, showing
 from homeostat.deployment.artifacts import check_golden, find_release, open_release
 from homeostat.deployment.history import find_disagreements
 from homeostat.deployment.registry import current_promotion, list_releases, resolve_release
@@ -74,7 +75,10 @@ def verify_command(context: click.Context, name: str | None, folder: Path, *, as
             chosen = [resolve_release(connection, name)] if name else list_releases(connection)
             events, promotions = find_breaks(connection), find_disagreements(connection)
             last, digest = find_last(connection)
-        results = [verify_release(project, registered.digest) for registered in chosen]
+        results: list[Json] = []
+        with showing(lambda: Stage("Verifying releases", len(results), len(chosen)), as_json=as_json):
+            for registered in chosen:
+                results.append(verify_release(project, registered.digest))  # noqa: PERF401  they are counted meanwhile
     wrong = bool(events or promotions or any("error" in result for result in results))
     if as_json:
         print_json(

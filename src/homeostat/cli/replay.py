@@ -4,6 +4,7 @@ Not here: the run (`simulation.replay`), the figures (`simulation.replay_report`
 """
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from homeostat.cli import json_option, project_option
 from homeostat.cli.drift import write_page
 from homeostat.cli.output import new_console, new_table
+from homeostat.cli.terminal import is_watched
 from homeostat.errors import SettingsInvalid
 from homeostat.project import dialect_of, read_settings, schema_of
 from homeostat.records import Json
@@ -132,7 +134,9 @@ class Teller:
         self._console = new_console(stderr=True)
         self._n_rows, self._as_json, self._named = n_rows, as_json, named
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=self._console, transient=True)
+        self._bar = Progress(
+            *columns, console=self._console, transient=True, disable=as_json or not is_watched(sys.stderr)
+        )
         self._task: TaskID | None = None
 
     def tell(self, policy: str, line: Json) -> None:

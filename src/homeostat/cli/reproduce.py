@@ -3,6 +3,7 @@
 Not here: how it is made again and compared (`retraining.reproduction`).
 """
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ import click
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.completion import complete_release
-from homeostat.cli.output import new_console
+from homeostat.cli.progress import Stage, showing
 from homeostat.deployment.registry import resolve_release
 from homeostat.project import open_project
 from homeostat.retraining.attempt import run_part
@@ -33,7 +34,8 @@ def reproduce_command(context: click.Context, name: str, folder: Path, *, with_s
     with open_project(folder) as project:
         with project.database.read() as connection:
             digest = resolve_release(connection, name).digest
-        with TemporaryDirectory(prefix="homeostat-") as scratch, new_console(stderr=True).status("Training again ..."):
+        look = partial(Stage, "Training again")
+        with TemporaryDirectory(prefix="homeostat-") as scratch, showing(look, as_json=as_json):
             request = {"release": digest, "with_search": with_search, "scratch": scratch}
             report = run_part("reproduce", project, request, while_waiting=lambda: None)
     if as_json:

@@ -8,7 +8,7 @@ import click
 
 from homeostat.cli import json_option, print_json, project_option
 from homeostat.cli.loop import telling
-from homeostat.cli.output import new_console
+from homeostat.cli.progress import look_at_attempt, showing
 from homeostat.errors import LeaseHeld
 from homeostat.loop import Advance, begin_by_hand, give_back, tick
 from homeostat.project import Project, open_project
@@ -17,7 +17,6 @@ from homeostat.retraining.cycles import Cycle, newest_cycles
 from homeostat.retraining.tracking_watch import tell_now
 
 FOLLOW_S = 0.5
-STEP_WORDS = "snapshot, search, fit, track, gate, shadow, approve, promote, mirror"
 
 
 @click.command("train")
@@ -34,14 +33,13 @@ def train_command(context: click.Context, reason: str, folder: Path, *, as_json:
     """
     done: list[Json] = []
     with open_project(folder) as project, telling(project):
-        console = new_console(stderr=as_json)
         if not begin_by_hand(project, reason=reason):
-            console.print("A cycle is under way already: going on with that one.")
-        with console.status(f"Training ({STEP_WORDS}) ..."):
+            click.echo("A cycle is under way already: going on with that one.", err=as_json)
+        with showing(look_at_attempt(project, "Training"), as_json=as_json):
             try:
                 for advance in turn(project):
                     done.append({"sentence": advance.sentence, "outcome": advance.outcome})
-                    console.print(advance.sentence, markup=False)
+                    click.echo(advance.sentence, err=as_json)
             finally:
                 tell_now(project)
                 give_back(project)

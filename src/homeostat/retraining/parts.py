@@ -11,6 +11,7 @@ from pathlib import Path
 
 from homeostat.project import Project
 from homeostat.records import Json
+from homeostat.retraining.progress import telling_progress
 
 # The libraries whose version can change a model's bytes.
 LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "optuna", "scikit-learn")
@@ -32,7 +33,8 @@ def search_part(project: Project, request: Json) -> Json:
 
     snapshot = load_snapshot(request["snapshot"], schema=project.schema, blobs=project.blobs)
     rows = select_training(snapshot.rows, project.settings.training, recipe_from_json(request["recipe"]))
-    return search(rows, project.schema, project.settings.training)
+    tell = telling_progress(project.folder)
+    return search(rows, project.schema, project.settings.training, tell=tell)
 
 
 def fit_part(project: Project, request: Json) -> Json:

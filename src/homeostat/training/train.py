@@ -6,8 +6,9 @@ seeded: the same rows and settings give the same model.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import optuna
@@ -27,6 +28,9 @@ from homeostat.training.models import BASELINE, FAMILIES, FittedModel, ModelFami
 from homeostat.training.preprocessing import Preprocessor, fit_preprocessor
 from homeostat.training.recipes import UNION, apply_recipe, counts_half, weigh_rows
 from homeostat.training.scoring import Graph
+
+# What is under way, how much of it is done, and of how much.
+Tell: TypeAlias = Callable[[str, int, int], None]
 
 BOOSTER = "lightgbm"
 # One parameter needs no long search.
@@ -125,14 +129,19 @@ def select_training(rows: LabelledRows, settings: TrainingSettings, recipe: Reci
     )
 
 
-def search(rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Json:
+def untold(_words: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def search(rows: TrainingRows, schema: Schema, settings: TrainingSettings, *, tell: Tell = untold) -> Json:
     """Return the winning configuration with what it won over and why, as a JSON object.
 
     Each family is searched on the first repeat of the folds, then the configuration that it chose is scored on all
     repeats by compiled graphs. The booster is taken unless the baseline is better beyond the paired 95 % interval.
+    `tell` is told how far the search of each family has come.
     """
     names = [BOOSTER, BASELINE] if settings.family == "auto" else list(dict.fromkeys((settings.family, BASELINE)))
-    candidates = {name: search_family(FAMILIES[name], rows, schema, settings) for name in names}
+    candidates = {name: search_family(FAMILIES[name], rows, schema, settings, tell) for name in names}
     scores = {
         name: cross_score(FAMILIES[name], found["parameters"], rows, schema, settings)
         for name, found in candidates.items()
@@ -158,7 +167,9 @@ def search(rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Js
     }
 
 
-def search_family(family: ModelFamily, rows: TrainingRows, schema: Schema, settings: TrainingSettings) -> Json:
+def search_family(
+    family: ModelFamily, rows: TrainingRows, schema: Schema, settings: TrainingSettings, tell: Tell = untold
+) -> Json:
     """Return a family's chosen parameters, all its trials and how much each parameter mattered."""
     prepared = [prepare_fold(rows, fold, schema) for fold in rows.folds[: rows.n_folds]]
 
@@ -177,7 +188,9 @@ def search_family(family: ModelFamily, rows: TrainingRows, schema: Schema, setti
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
     study.enqueue_trial(family.prior())
     n_trials = min(settings.trials, BASELINE_TRIALS) if family.name == BASELINE else settings.trials
-    study.optimize(objective, n_trials=n_trials)
+    tell(family.name, 0, n_trials)
+    callbacks = [lambda _study, trial: tell(family.name, trial.number + 1, n_trials)]
+    study.optimize(objective, n_trials=n_trials, callbacks=callbacks)
     return {
         "parameters": choose_trial(study.trials).params,
         "trials": [{"parameters": t.params, "log_loss": t.value} for t in study.trials],
