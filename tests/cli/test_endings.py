@@ -112,6 +112,17 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(two_releases: Path, ar
     assert (child.returncode, complaints) == (141, b"")
 
 
+def test_an_output_that_takes_nothing_is_told_and_one_that_was_closed_is_none(two_releases: Path) -> None:
+    releases = f"{sys.executable} -m homeostat releases --project '{two_releases}'"
+    full, closed = (
+        subprocess.run(["sh", "-c", f"{releases} {where}"], capture_output=True, text=True, check=False)
+        for where in ("--json > /dev/full", ">&-")
+    )
+
+    assert (full.returncode, json.loads(full.stderr)["error"]["code"]) == (1, "storage-failed")
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 def on_terminal(*arguments: str | Path, environment: dict[str, str]) -> bytes:
     """Run the command on a terminal of its own and return what it wrote there."""
     ours, theirs = pty.openpty()

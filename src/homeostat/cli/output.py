@@ -28,7 +28,7 @@ def new_console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     return Screen(
         stderr=stderr,
-        width=None if stream.isatty() else PLAIN_WIDTH,
+        width=None if stream is not None and stream.isatty() else PLAIN_WIDTH,
         highlight=False,
         force_terminal=wants_colour(stream),
         no_color=not wants_colour(stream),

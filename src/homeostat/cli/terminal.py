@@ -8,13 +8,13 @@ import os
 from typing import TextIO
 
 
-def wants_colour(stream: TextIO) -> bool:
-    """Return whether escape codes may be written to a stream."""
+def wants_colour(stream: TextIO | None) -> bool:
+    """Return whether escape codes may be written to a stream; None is one that was closed before the process began."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or is_watched(stream)
 
 
-def is_watched(stream: TextIO) -> bool:
+def is_watched(stream: TextIO | None) -> bool:
     """Return whether a stream is a terminal that can move its cursor; colours that are forced make none of a file."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
