@@ -28,9 +28,17 @@ project = create_project(folder, folder / "patients.csv", target="Outcome", name
 settings = folder / "homeostat.toml"
 print(settings.read_text()[:600])
 
-# A short search, and small windows, so that this is done within seconds.
-with settings.open("a") as file:
-    file.write("[training]\ntrials = 2\nrepeats = 1\n[monitoring]\nwindow = 100\n[store]\ntracking = 'none'\n")
+# The simple family alone, few repetitions and small windows, so that this is done within seconds.
+quick = """
+[training]
+family = "logistic"
+repeats = 1
+[monitoring]
+window = 100
+[store]
+tracking = "none"
+"""
+settings.write_text(settings.read_text() + quick)
 
 # %% Validation: impossible values are refused with their reasons.
 newcomers = draw_patients(300, seed=2)
