@@ -84,7 +84,12 @@ def looked_at(trained_template: Path, start: Start, tmp_path_factory: pytest.Tem
 @pytest.fixture
 def project(trained_project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project that a test may change, and that trains in seconds."""
-    cheap = {"TRAINING__FAMILY": "logistic", "TRAINING__FOLDS": "2", "TRAINING__REPEATS": "1", "STORE__TRACKING": "none"}
+    cheap = {
+        "TRAINING__FAMILY": "logistic",
+        "TRAINING__FOLDS": "2",
+        "TRAINING__REPEATS": "1",
+        "STORE__TRACKING": "none",
+    }
     for name, value in cheap.items():
         monkeypatch.setenv(f"HOMEOSTAT_{name}", value)
     with open_project(trained_project) as opened:

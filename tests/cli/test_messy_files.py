@@ -18,7 +18,7 @@ from homeostat.deployment.batch import score_table
 from homeostat.deployment.registry import require_production
 from homeostat.project import open_project, read_settings
 from homeostat.records import Dialect
-from homeostat.retraining.training_data import load_files
+from homeostat.retraining.labelled_tables import load_files
 from homeostat.validation.checks import check_row
 from tests.cli.commands import Done, homeostat
 from tests.conftest import train_project
