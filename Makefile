@@ -5,6 +5,7 @@
 # make soak   hundreds of kills, a thousand power cuts, every damage: the long form of the crash tests and of fuzzing, with its counts
 # make docs   this documentation as a site, in build/site
 # make reference   the tables of docs/reference.md, written from the code
+# make pictures   the pictures of docs/statistics.md
 # make container       the image that serves (TARGET=full: all of it), built with buildah
 # make container-test  the checks of that image; as root, with runc
 .DEFAULT_GOAL := help
@@ -19,7 +20,7 @@ ifneq ($(PIMA),)
 export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
 endif
 
-.PHONY: help demo test check lint types contract bench soak docs reference container container-test lock clean
+.PHONY: help demo test check lint types contract bench soak docs reference pictures container container-test lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -70,6 +71,9 @@ docs: $(READY)
 
 reference: $(READY)
 	$(BIN)/python -m tools.reference
+
+pictures: $(READY)
+	$(BIN)/python -m tools.pictures
 
 TARGET ?= serve
 

@@ -20,7 +20,7 @@ from homeostat.store.events import read_events
 from homeostat.store.keys import create_key
 from homeostat.web.access import ROUTES
 from homeostat.web.problems import HTTP_CODES
-from tools import reference
+from tools import pictures, reference
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "homeostat"
@@ -163,3 +163,17 @@ def test_every_command_explains_itself_and_is_in_the_readme(command: str) -> Non
 
     assert result.exit_code == 0
     assert f"`homeostat {command}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["ks", "calibration", "gate", "cbpe"])
+def test_the_pictures_of_the_statistics_are_what_the_code_draws(name: str, tmp_path: Path) -> None:
+    drawn = pictures.draw(name, tmp_path).read_text()
+
+    assert drawn == (pictures.FOLDER / f"{name}.svg").read_text(), "run `make pictures`"
+
+
+def test_every_picture_is_shown_and_loads_nothing() -> None:
+    page = (ROOT / "docs" / "statistics.md").read_text()
+
+    assert [name for name in pictures.PICTURES if f"(pictures/{name}.svg)" not in page] == []
+    assert [path.name for path in pictures.FOLDER.glob("*.svg") if "<image" in path.read_text()] == []
