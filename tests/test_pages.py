@@ -25,7 +25,7 @@ END = re.compile(r"\s(?:#|\||>>?|&&|;|2>).*|[>;|].*$|\s{3,}.*")
 SETTING = re.compile(r"`(\w+)\.(\w+)(?: = [^`]*)?`")
 METRIC = re.compile(r"\bhomeostat_[a-z_]+\b")
 # A name of the same form that is something else.
-NO_METRICS = {"homeostat_churn"}
+NO_METRICS = {"homeostat_churn", "homeostat_text_columns"}
 
 
 def named(page: Path) -> str:

@@ -64,7 +64,7 @@ def documented(section: str) -> dict[str, str]:
     """Return the default of each key as the reference tells it."""
     table = REFERENCE.read_text().split(f"### `[{section}]`")[1].split("###")[0].split("\n## ")[0]
     rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
-    return {row[1].strip(" `"): row[2].strip(" `") for row in rows}
+    return {row[1].strip(" `"): row[3].strip(" `") for row in rows}
 
 
 def told(default: object) -> str:

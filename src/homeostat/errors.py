@@ -78,7 +78,10 @@ class InputError(HomeostatError):
 
 
 class UsageInvalid(InputError):
-    """A command line names no command, or an option or a value that the command does not take."""
+    """A command line names no command, or an option or a value that the command does not take.
+
+    To do: take the name that the message suggests, or look at `homeostat COMMAND --help`.
+    """
 
     code = "usage-invalid"
 
@@ -120,7 +123,10 @@ class TargetInvalid(InputError):
 
 
 class TimeInvalid(InputError):
-    """The column that `training.time` names does not order the rows in time."""
+    """The column that `training.time` names does not order the rows in time.
+
+    To do: write its moments as ISO 8601 or as numbers, or take out `training.time`.
+    """
 
     code = "time-invalid"
 

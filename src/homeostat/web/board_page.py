@@ -31,7 +31,9 @@ def add_board(app: FastAPI, worker: Worker, live: Live) -> None:
     async def board(request: Request) -> Response:
         return await show_board(request, live)
 
-    @app.post("/ask/{kind}", include_in_schema=False)
+    @app.post(
+        "/ask/{kind}", include_in_schema=False, summary="The forms of the board: retrain, promote, approve, rollback"
+    )
     async def ask(request: Request, kind: Asked) -> Response:
         form = await read_form(request)
         if not is_own(request, form):

@@ -116,7 +116,7 @@ def to_event(part: Part) -> bytes:
 def add_live(app: FastAPI, worker: Worker, live: Live) -> None:
     """Add the route of the events."""
 
-    @app.get(LIVE, include_in_schema=False)
+    @app.get(LIVE, include_in_schema=False, summary="What changes on the board, as server-sent events")
     async def events(request: Request) -> Response:
         if worker.draining or live.n_watchers >= MAX_WATCHERS:
             return refuse(request, problem_of(too_many(live.n_watchers)))

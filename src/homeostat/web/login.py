@@ -47,11 +47,11 @@ def add_login(app: FastAPI, worker: Worker) -> None:
     """Add the routes to the application."""
     attempts = Attempts()
 
-    @app.get("/login", include_in_schema=False)
+    @app.get("/login", include_in_schema=False, summary="The page that asks for a key")
     async def login_page(request: Request) -> Response:
         return show_login(request, request.query_params.get("next", "/"))
 
-    @app.post("/login", include_in_schema=False)
+    @app.post("/login", include_in_schema=False, summary="Takes a key once, gives a session cookie")
     async def login(request: Request) -> Response:
         if comes_from_elsewhere(request.scope["headers"]):
             return refuse(request, FOREIGN_PAGE)
@@ -68,7 +68,7 @@ def add_login(app: FastAPI, worker: Worker) -> None:
             return show_login(request, wanted, refused=NOT_A_READER)
         return await begin_session(request, worker, known, wanted)
 
-    @app.post("/logout", include_in_schema=False)
+    @app.post("/logout", include_in_schema=False, summary="Ends the session of a browser")
     async def logout(request: Request) -> Response:
         if not is_own(request, await read_form(request)):
             return refuse(request, FORGED)

@@ -74,7 +74,7 @@ def wants_page(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 def add_static(app: FastAPI) -> None:
     """Add the route of the files that pages load."""
 
-    @app.get("/static/{name}", include_in_schema=False)
+    @app.get("/static/{name}", include_in_schema=False, summary="The style sheet and the script of the pages")
     async def static(request: Request, name: str) -> Response:
         if name not in STATIC:
             return Response(status_code=HTTPStatus.NOT_FOUND)

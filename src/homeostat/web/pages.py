@@ -42,11 +42,11 @@ def add_pages(app: FastAPI, worker: Worker) -> None:
     """Add the routes of the pages."""
     project = worker.project
 
-    @app.get("/releases", include_in_schema=False)
+    @app.get("/releases", include_in_schema=False, summary="Every release, as a page")
     async def releases(request: Request, before: Before = None) -> Response:
         return await show(request, worker, lambda connection: describe_releases(connection, before=before))
 
-    @app.get("/releases/{release}", include_in_schema=False)
+    @app.get("/releases/{release}", include_in_schema=False, summary="One release with its model card, as a page")
     async def release(request: Request, release: str) -> Response:
         return await show(
             request,
@@ -54,27 +54,29 @@ def add_pages(app: FastAPI, worker: Worker) -> None:
             lambda connection: describe_release(connection, project, resolve_release(connection, release)),
         )
 
-    @app.get("/compare", include_in_schema=False)
+    @app.get(
+        "/compare", include_in_schema=False, summary="Up to six releases side by side, as a page: ?release=A&release=B"
+    )
     async def compare(request: Request, release: Names = None) -> Response:
         return await show(request, worker, lambda connection: compare_releases(connection, project, release or []))
 
-    @app.get("/drift", include_in_schema=False)
+    @app.get("/drift", include_in_schema=False, summary="The drift checks, as a page")
     async def drift(request: Request, before: Before = None) -> Response:
         return await show(request, worker, lambda connection: describe_checks(connection, before=before))
 
-    @app.get("/drift/{number}", include_in_schema=False)
+    @app.get("/drift/{number}", include_in_schema=False, summary="One drift check with pictures, as a page")
     async def check(request: Request, number: Number) -> Response:
         return await show(request, worker, lambda connection: describe_numbered(connection, project, number))
 
-    @app.get("/cycles/{number}", include_in_schema=False)
+    @app.get("/cycles/{number}", include_in_schema=False, summary="One turn of the loop, as a page")
     async def cycle(request: Request, number: Number) -> Response:
         return await show(request, worker, lambda connection: describe_cycle(connection, number))
 
-    @app.get("/events", include_in_schema=False)
+    @app.get("/events", include_in_schema=False, summary="The event log, as a page: ?kind=, ?before=")
     async def events(request: Request, before: Before = None, kind: Kind = "") -> Response:
         return await show(request, worker, lambda connection: describe_events(connection, before=before, kind=kind))
 
-    @app.get("/events/{number}", include_in_schema=False)
+    @app.get("/events/{number}", include_in_schema=False, summary="One line of the event log, as a page")
     async def event(request: Request, number: Number) -> Response:
         return await show(request, worker, lambda connection: describe_event(connection, number))
 
