@@ -123,8 +123,10 @@ def test_a_browser_asks_nobody_but_the_site_and_finds_by_search(address: str) ->
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         page.goto(f"{address}/index.html")
-        page.locator("input.md-search__input").fill("kolmogorov")
-        page.locator(".md-search-result__item").first.wait_for()
+        # Only once the site's script runs: what is typed before reaches nobody.
+        page.wait_for_load_state("networkidle")
+        page.locator("input.md-search__input").press_sequentially("kolmogorov", delay=50)
+        page.locator(".md-search-result__item").first.wait_for(timeout=60_000)
         browser.close()
 
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
