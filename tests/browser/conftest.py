@@ -27,7 +27,7 @@ REFUSALS = re.compile(r"Failed to load resource: the server responded with a sta
 Start: TypeAlias = Callable[[Path], str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
