@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from homeostat.project import Project, open_project
 from homeostat.web.server import Server
@@ -25,6 +25,10 @@ SHOTS = Path(__file__).parents[2] / "output" / "screenshots"
 # What Chromium says of an answer that is no 2xx: a test that asks for one expects it.
 REFUSALS = re.compile(r"Failed to load resource: the server responded with a status of (4\d\d|503)")
 Start: TypeAlias = Callable[[Path], str]
+
+
+# Two cores that other tests share: what is promised is that it appears, not how soon.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser with no cookies, 1,200 pixels wide."""
     made = browser.new_context(viewport={"width": 1200, "height": 900})
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(20_000)
     yield made
     made.close()
 

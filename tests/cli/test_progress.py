@@ -37,7 +37,11 @@ def watched(*arguments: str | Path, until: str | None = None) -> tuple[str, str,
     return shown.decode(), output, child.returncode
 
 
-def test_a_training_shows_its_step_and_how_far_its_search_has_come_until_it_is_interrupted(clinic: Path) -> None:
+def test_a_training_shows_its_step_and_how_far_its_search_has_come_until_it_is_interrupted(
+    clinic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A search that lasts: what is drawn a few times a second must be seen in it.
+    monkeypatch.setenv("HOMEOSTAT_TRAINING__TRIALS", "300")
     shown, printed, code = watched("train", "--project", clinic, until="Training: search, lightgbm")
 
     assert code == 130
