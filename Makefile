@@ -14,10 +14,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-# The Pima table is not part of the repository: it is used where it lies beside it.
+# The Pima table and the Adult census are not part of the repository: they are used where they lie beside it.
 PIMA := $(wildcard ../shared/data/pima-indians-diabetes.csv)
 ifneq ($(PIMA),)
 export HOMEOSTAT_PIMA ?= $(abspath $(PIMA))
+endif
+ADULT := $(wildcard ../shared/data/adult.csv.gz)
+ifneq ($(ADULT),)
+export HOMEOSTAT_ADULT ?= $(abspath $(ADULT))
 endif
 
 .PHONY: help demo test check lint types contract bench soak docs reference pictures container container-test lock clean

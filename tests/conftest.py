@@ -1,4 +1,4 @@
-"""What several test files share: the genuine table, a project trained once, and how often a crash is repeated."""
+"""What several test files share: the genuine tables, a project trained once, and how often a crash is repeated."""
 
 import os
 import shutil
@@ -56,16 +56,27 @@ def tell(pytestconfig: pytest.Config) -> Tell:
     return pytestconfig.stash[COUNTED].append
 
 
-@pytest.fixture(scope="session")
-def pima_path() -> Path:
-    """The genuine Pima table, which is not in the repository; on a machine of CI its absence is a failure."""
-    location = os.environ.get("HOMEOSTAT_PIMA", "")
+def find_table(variable: str, name: str) -> Path:
+    """Return a genuine table, which is not in the repository; on a machine of CI its absence is a failure."""
+    location = os.environ.get(variable, "")
     if not Path(location).is_file():
-        message = "HOMEOSTAT_PIMA does not name the Pima table"
+        message = f"{variable} does not name the {name}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
     return Path(location)
+
+
+@pytest.fixture(scope="session")
+def pima_path() -> Path:
+    """768 patients, all columns numeric."""
+    return find_table("HOMEOSTAT_PIMA", "Pima table")
+
+
+@pytest.fixture(scope="session")
+def adult_path() -> Path:
+    """48,842 people, with categories and missing text; compressed."""
+    return find_table("HOMEOSTAT_ADULT", "Adult census")
 
 
 def make_project(folder: Path, data: Path, *, extra: str = SHORT_TRAINING) -> Path:
