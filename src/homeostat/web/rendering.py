@@ -86,7 +86,9 @@ def milliseconds(seconds: float) -> str:
 
 def mark_commands(text: str) -> Markup:
     """Return a sentence with what stands between backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S704  escaped, then our own tags
+    # As plain text: what `re.sub` puts into Markup is escaped once more, our own tags too.
+    plain = str(escape(text))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", plain))  # noqa: S704  escaped, then our own tags
 
 
 def name_actor(actor: str) -> str:
