@@ -146,9 +146,11 @@ def detect_numbers(cells: Sequence[str]) -> tuple[str, str | None, str]:
     numbers = [cell for cell in cells if NUMBER.fullmatch(cell)]
     commas, points = ([number for number in numbers if is_decimal(number, mark)] for mark in ",.")
     grouped = find_grouped(numbers, COMMA)
-    # Two points in every number that has one, as in 1.234.567: there are no decimals, and a comma would stand there.
-    only_points = grouped is not None and not points and grouped[1].count(".") > 1
-    if len(commas) > len(points) or only_points:
+    # 1.234.567, and no point that stands before decimals: a comma would stand there. Wherever in the file it comes.
+    twice = next((n for n in numbers if n.count(".") > 1 and is_grouped(n.lstrip("+-"), ".")), None)
+    if twice is not None and not commas and not points:
+        return ",", ".", twice
+    if len(commas) > len(points):
         return ",", grouped[0] if grouped else None, grouped[1] if grouped else commas[0]
     grouped = None if commas else find_grouped(numbers, PLAIN)
     return ".", grouped[0] if grouped else None, grouped[1] if grouped else ""
