@@ -20,6 +20,7 @@ from homeostat.data.times import (
     read_times,
 )
 from homeostat.errors import DataInsufficient, TimeInvalid
+from homeostat.records import Dialect
 
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -84,6 +85,14 @@ def test_numbers_are_taken_as_they_stand(cells: list[object]) -> None:
     found = read(pl.Series("day", cells, strict=False))
 
     assert (found.values.tolist(), found.kind) == ([1.0, 2.5, 1000.0], "number")
+
+
+def test_numbers_are_read_as_the_file_writes_them() -> None:
+    column, wanted = pl.Series("day", ["999", "1.001", "2.002,5"]), np.ones(3, dtype=np.bool_)
+
+    found = read_times(column, wanted, source="t.csv", dialect=Dialect(";", ",", "."))
+
+    assert (found.values.tolist(), found.kind) == ([999.0, 1001.0, 2002.5], "number")
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from homeostat.data.columns import texts
+from homeostat.data.dialects import PLAIN, read_numbers
 from homeostat.data.sources import blank_is_missing
 from homeostat.errors import DataInsufficient, TimeInvalid
-from homeostat.records import Floats, Json, Mask, Texts
+from homeostat.records import Dialect, Floats, Json, Mask, Texts
 
 TimeKind = Literal["moment", "number"]
 MICROSECONDS = 1e6
@@ -50,8 +51,8 @@ class Division:
 # --- moments ------------------------------------------------------------------------------------------------------
 
 
-def read_times(column: pl.Series, wanted: Mask, *, source: str) -> Times:
-    """Return the moments of a column's wanted rows; `wanted` has shape (n_rows,).
+def read_times(column: pl.Series, wanted: Mask, *, source: str, dialect: Dialect = PLAIN) -> Times:
+    """Return the moments of a column's wanted rows; `wanted` has shape (n_rows,), `dialect` says how it has numbers.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def read_times(column: pl.Series, wanted: Mask, *, source: str) -> Times:
         A wanted row has no moment, or one that cannot be read.
     """
     chosen = column.filter(pl.Series(wanted))
-    found, kind = read_moments(chosen)
+    found, kind = read_moments(chosen, dialect)
     unread = np.flatnonzero(~np.isfinite(found))
     if len(unread):
         row, value = int(np.flatnonzero(wanted)[unread[0]]), chosen[int(unread[0])]
@@ -73,7 +74,7 @@ def read_times(column: pl.Series, wanted: Mask, *, source: str) -> Times:
     return Times(values, kind)
 
 
-def read_moments(column: pl.Series) -> tuple[Floats, TimeKind]:
+def read_moments(column: pl.Series, dialect: Dialect) -> tuple[Floats, TimeKind]:
     """Return the moments of a column, shape (n_rows,), NaN where there is none, and what they are."""
     if column.dtype.is_numeric():
         return column.cast(pl.Float64).to_numpy(writable=True), "number"
@@ -83,7 +84,7 @@ def read_moments(column: pl.Series) -> tuple[Floats, TimeKind]:
     if column.dtype != pl.String:
         return np.full(len(column), np.nan), "moment"
     cells = blank_is_missing(column)
-    numbers = cells.cast(pl.Float64, strict=False)
+    numbers = read_numbers(cells, dialect)
     # Of a column that is no date at all the first cell that is no number is named.
     if numbers.null_count() < len(numbers) and (numbers.null_count() == cells.null_count() or not is_moment(cells)):
         return numbers.to_numpy(writable=True), "number"

@@ -81,7 +81,8 @@ def load_table(
     """Return the accepted rows of a table that a source has handed over; see `load_source`."""
     require_columns(frame.columns, [schema.target.name, *(feature.name for feature in schema.features)])
     require_time(frame.columns, time, source)
-    judged = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, source_dialect(source)), schema)
+    dialect = source_dialect(source)
+    judged = check_table(as_cells(frame, {f.name: f.kind for f in schema.features}, dialect), schema)
     checked = drop_unlabelled(judged, frame[schema.target.name].to_list())
     outcomes = read_labels(frame[schema.target.name].to_list(), schema.target)
     labels = outcomes[checked.accepted]
@@ -100,7 +101,7 @@ def load_table(
         if given
         else place_files(ids, labels, anchor_share=anchor_share)
     )
-    times = None if time is None else read_times(frame[time], checked.accepted, source=source.name)
+    times = None if time is None else read_times(frame[time], checked.accepted, source=source.name, dialect=dialect)
     moments = None if times is None else times.values[checked.accepted]
     seqs = frame[".seq"].to_numpy(writable=True)[checked.accepted] if given else np.zeros(len(labels), dtype=np.int64)
     rows = LabelledRows(ids, checked.columns, labels, sides, texts([origin] * len(labels)), seqs, moments)
