@@ -239,6 +239,22 @@ def test_an_embedded_store_that_nobody_has_touched_is_not_looked_into(clinic: Cl
     assert clinic.events("tracking_failed") == []
 
 
+def test_while_mlflow_is_away_a_move_that_was_refused_is_taken_back_no_sooner_than_anything_is_told(
+    clinic: Clinic,
+) -> None:
+    clinic.move_alias("2")
+    clinic.look()
+    clinic.refuse()
+    lease, now = take_lease(clinic.project.database, now=datetime.now(UTC)), datetime.now(UTC)
+    remember(clinic.project, lease, Looked(0, now.isoformat(), problem="it did not answer"))
+
+    keep_in_step(clinic.project, lease, now=now + timedelta(seconds=5))
+    soon = clinic.alias()
+    keep_in_step(clinic.project, lease, now=now + timedelta(minutes=2))
+
+    assert (soon, clinic.alias()) == ("2", "1")
+
+
 def test_the_loop_carries_a_moved_alias_through_the_gate(clinic: Clinic) -> None:
     lease = take_lease(clinic.project.database, now=datetime.now(UTC))
     remember(clinic.project, lease, Looked(0, (datetime.now(UTC) - timedelta(minutes=2)).isoformat()))

@@ -52,7 +52,8 @@ def keep_in_step(project: Project, lease: Lease, *, now: datetime) -> None:
         move = find_move(connection)
     if last is None:
         remember(project, lease, Looked(0, now.isoformat()))  # the first look comes once there was time for a cycle
-    elif move is not None and move.is_answered:
+    elif last.problem is None and move is not None and move.is_answered:
+        # Not where the last look failed: every turn of the loop would wait for what is away, perhaps for days.
         remember(project, lease, look_now(project, lease, last, now=now))
     elif is_time(last, now=now):
         due = may_have_changed(project, last)
