@@ -49,7 +49,6 @@ from homeostat.monitoring.verdicts import headline, list_verdicts
 from homeostat.project import dialect_of, read_settings, schema_of
 from homeostat.project import open_project as opened
 from homeostat.records import Dialect, Json, Row, Schema
-from homeostat.retraining.asking import place
 from homeostat.retraining.given_tables import check_source, label_source
 from homeostat.retraining.requests import Asked, find_request
 from homeostat.settings import FILE_NAME
@@ -313,8 +312,7 @@ class Project:
     def _ask(self, kind: Asked, name: str | None, reason: str) -> results.Settled:
         with opened(self.folder) as project:
             actor = asked_by_hand.who().replace("cli", "python", 1)
-            with project.database.write("ask_by_hand") as connection:
-                request = place(connection, kind, name=name, reason=reason, actor=actor, now=datetime.now(UTC))
+            request = asked_by_hand.ask_by_hand(project, kind, name=name, reason=reason, actor=actor)
             steps = tuple(asked_by_hand.turn(project, request))
             with project.database.read() as connection:
                 outcome = find_request(connection, request.id).outcome

@@ -87,12 +87,17 @@ def rollback_command(context: click.Context, reason: str, folder: Path, *, at_on
     context.exit(carry_out(folder, "rollback", name=None, reason=reason, at_once=at_once, as_json=as_json))
 
 
+def ask_by_hand(project: Project, kind: Asked, *, name: str | None, reason: str, actor: str) -> Request:
+    """Place a request of a person, and return it; what can be refused at once raises."""
+    with project.database.write("ask_by_hand") as connection:
+        return place(connection, kind, name=name, reason=reason, actor=actor, now=datetime.now(UTC))
+
+
 def carry_out(folder: Path, kind: Asked, *, name: str | None, reason: str, at_once: bool, as_json: bool) -> int:
     """Ask, run the tick here if that is wished, tell what was done, and return the exit code."""
     steps: list[str] = []
     with open_project(folder) as project:
-        with project.database.write("ask_by_hand") as connection:
-            request = place(connection, kind, name=name, reason=reason, actor=who(), now=datetime.now(UTC))
+        request = ask_by_hand(project, kind, name=name, reason=reason, actor=who())
         say(describe_request(request), as_json=as_json)
         if at_once:
             for sentence in turn(project, request):
