@@ -15,7 +15,7 @@ from tests.web.test_access import bearer
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = "f" * 64
 REFUSED: list[tuple[str, object, int, str]] = [
-    ("/v1/promote", {"release": "9", "reason": "r"}, 404, "release-missing"),
+    ("/v1/promote", {"release": "999999", "reason": "r"}, 404, "release-missing"),
     ("/v1/promote", {"release": "1", "reason": "r"}, 409, "state"),
     ("/v1/approve", {}, 409, "state"),
     ("/v1/rollback", {"reason": "r"}, 409, "state"),
