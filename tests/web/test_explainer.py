@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,15 +199,27 @@ def test_where_the_libraries_are_missing_nothing_is_started(
 
 
 def find_children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a process at the end of the block, whatever the block has met: leaving `Popen` waits for it."""
+    try:
+        yield
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_it_ends_with_the_service_however_that_ends(clinic_release: tuple[Path, str], how: signal.Signals) -> None:
     folder = clinic_release[0].parents[1]
     command = [sys.executable, "-m", "homeostat", "serve", "--project", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, ending(process):
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         answer = httpx.post(f"{address}/v1/explain", json={"age": 70, "dose": 25.0, "city": "C"}, timeout=60)
