@@ -89,6 +89,14 @@ def test_a_usual_marker_that_stands_apart_is_found_with_its_reason(marker: float
     assert found.reasons[0] == f"{marker:g} stands in 2 rows and the other values {edge}: looks like a missing marker"
 
 
+@pytest.mark.parametrize("name", ['an "age"', "C:\\age", "age\n(years)"])
+def test_a_name_that_no_request_can_hold_is_left_out_and_told(name: str) -> None:
+    found = infer_column(name, np.arange(40.0) % 7)
+
+    assert found.feature is None
+    assert "rename the column" in found.reasons[0]
+
+
 def test_a_zero_next_to_the_other_values_is_a_real_value_and_the_reason_says_so() -> None:
     found = guess([0, 0, *range(1, 18)])
 

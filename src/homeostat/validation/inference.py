@@ -22,6 +22,8 @@ MIN_ROWS = 20
 # Other texts among numbers are taken for "missing" if they are so few, in rows and in kinds.
 MAX_WORD_SHARE = 0.1
 MAX_WORDS = 5
+# In no name of a member of an object that msgspec decodes.
+UNSENDABLE = frozenset('"\\') | frozenset(map(chr, range(32)))
 # As many different values, numbers and texts together, may be categories.
 MAX_MIXED = 50
 
@@ -61,6 +63,8 @@ def infer_features(columns: Iterable[tuple[str, NDArray[Any]]]) -> list[Guess]:
 
 def infer_column(name: str, cells: NDArray[Any]) -> Guess:
     """Return the guess for one column."""
+    if any(letter in UNSENDABLE for letter in name):
+        return leave_out(name, "its name holds a quotation mark, a backslash or a control character: rename the column")
     if cells.dtype == np.float64:
         return infer_numbers(name, cells, {})
     listed = cells.tolist()
