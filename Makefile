@@ -62,6 +62,8 @@ bench: $(READY)
 	$(BIN)/python -m bench.monitoring
 	$(BIN)/python bench/writers.py
 	$(BIN)/python -m bench.serving
+	$(BIN)/python -m bench.pages
+	$(BIN)/python -m bench.tables
 
 soak: $(READY)
 	$(BIN)/pytest --soak --timeout 1800 tests/system/test_power_cut.py tests/system/test_server_kills.py \
