@@ -513,4 +513,4 @@ def test_an_experiment_manager_that_fails_does_not_stand_between_a_release_and_p
 
     assert said[-1].outcome == "promoted"
     assert history(project)[-1] == challenger
-    assert [event.payload["part"] for event in events(project, "tracking_failed")] == ["track"]
+    assert [event.payload["part"] for event in events(project, "tracking_failed")] == ["track", "mirror"]
