@@ -155,9 +155,12 @@ def test_the_form_of_a_session_needs_its_token(client: httpx.Client, project: Pr
     csrf = client.get("/").text.partition('name="csrf" value="')[2].partition('"')[0]
 
     refused = client.post("/ask/retrain", data={"csrf": "0" * 64})
+    client.get("/")
     taken = client.post("/ask/retrain", data={"csrf": csrf, "reason": "spring"})
+    shown = client.get(taken.headers["location"]).text
 
-    assert (refused.status_code, taken.status_code, taken.headers["location"]) == (403, 303, "/#asked")
+    assert (refused.status_code, taken.status_code, taken.headers["location"]) == (403, 303, "/?asked#asked")
+    assert "Request 1, retrain" in shown  # also where the page was read a moment before
     with project.database.read() as connection:
         request = find_request(connection, 1)
     assert (request.kind, request.reason, request.actor) == ("retrain", "spring", f"key:{token[3:15]} Ada")

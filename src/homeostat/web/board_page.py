@@ -21,7 +21,8 @@ from homeostat.web.problems import Problem, problem_of, refuse
 from homeostat.web.worker import Worker
 
 # Where the answer to a request is told: beside the others, as they are carried out.
-ANSWERED = "/#asked"
+# The query, so that whichever process shows it reads anew.
+ANSWERED = "/?asked#asked"
 
 
 def add_board(app: FastAPI, worker: Worker, live: Live) -> None:
@@ -29,6 +30,8 @@ def add_board(app: FastAPI, worker: Worker, live: Live) -> None:
 
     @app.get("/", include_in_schema=False)
     async def board(request: Request) -> Response:
+        if "asked" in request.query_params:
+            live.forget()
         return await show_board(request, live)
 
     @app.post(

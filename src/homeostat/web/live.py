@@ -65,6 +65,10 @@ class Live:
                     self._changed = asyncio.Event()
         return self._parts
 
+    def forget(self) -> None:
+        """Read anew at the next look: what has just been asked must be there."""
+        self._read_at = float("-inf")
+
     def _read(self) -> dict[str, Part]:
         now = datetime.now(UTC)
         with self._worker.project.database.read() as connection:
