@@ -83,7 +83,7 @@ def init(data: Path, *options: str | Path) -> Done:
 def test_init_survives_names_and_values_that_mean_something_in_toml_or_on_the_console(tmp_path: Path) -> None:
     folder = tmp_path / "my first [red]project"
     folder.mkdir()
-    header = 'age [years],"a ""quoted"", name",city.of[/]birth,öutcome\\'
+    header = "age [years],\"a 'quoted', name\",city.of[/]birth,öutcome\\"
     (folder / "d.csv").write_bytes(table(*(f"{n},{n % 7},[/{n % 3}],{n % 2}" for n in range(40)), header=header))
 
     (folder / "homeostat.toml").write_text("an older one")
@@ -92,7 +92,7 @@ def test_init_survives_names_and_values_that_mean_something_in_toml_or_on_the_co
 
     assert (done.returncode, done.stderr) == (0, "")
     settings = read_settings(folder, {})
-    assert list(settings.features) == ["age [years]", 'a "quoted", name', "city.of[/]birth"]
+    assert list(settings.features) == ["age [years]", "a 'quoted', name", "city.of[/]birth"]
     assert settings.project.name == "my-first-red-project"
     assert (settings.project.target, settings.project.data) == ("öutcome\\", ("d.csv",))
     assert all(name in done.stdout for name in settings.features)
